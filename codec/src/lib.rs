@@ -1,0 +1,1 @@
+//! KV tensors to and from segments: geometry, levels, entropy coding.

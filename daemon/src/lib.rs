@@ -1,0 +1,1 @@
+//! The depot daemon: store, control plane and data plane.

@@ -1,0 +1,1 @@
+//! Attached inference engine: prefix-shared batched decoding over a depot.

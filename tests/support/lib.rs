@@ -1,0 +1,1 @@
+//! Starts and ends the real programs for the workspace tests.
