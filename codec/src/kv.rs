@@ -1,0 +1,89 @@
+//! KV of a run of tokens, in the canonical layout.
+
+use crate::{Error, Geometry, Result, Side};
+
+/// K and V of a run of consecutive tokens: `[layer][K|V][token][kv_head][head_dim]`, row-major, little-endian elements.
+///
+/// One side of one layer, `[token][kv_head][head_dim]`, is contiguous and called a plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvChunk {
+    geometry: Geometry,
+    num_tokens: usize,
+    bytes: Vec<u8>,
+}
+
+impl KvChunk {
+    /// Most tokens a chunk may hold.
+    pub const MAX_TOKENS: usize = 4096;
+
+    /// A chunk of zeros.
+    ///
+    /// # Errors
+    /// `Invalid` when `num_tokens` is zero or above [`Self::MAX_TOKENS`].
+    pub fn zeroed(geometry: Geometry, num_tokens: usize) -> Result<Self> {
+        Self::check_tokens(num_tokens)?;
+        Ok(Self { geometry, num_tokens, bytes: vec![0; geometry.kv_bytes(num_tokens)] })
+    }
+
+    /// Takes bytes that are in the canonical layout already.
+    ///
+    /// # Errors
+    /// `Invalid` when the number of tokens is out of range or the bytes are not [`Geometry::kv_bytes`] long.
+    pub fn from_bytes(geometry: Geometry, num_tokens: usize, bytes: Vec<u8>) -> Result<Self> {
+        Self::check_tokens(num_tokens)?;
+        let expected = geometry.kv_bytes(num_tokens);
+        if bytes.len() != expected {
+            return Err(Error::Invalid(format!(
+                "{} bytes of KV where {num_tokens} tokens need {expected}",
+                bytes.len()
+            )));
+        }
+        Ok(Self { geometry, num_tokens, bytes })
+    }
+
+    fn check_tokens(num_tokens: usize) -> Result<()> {
+        if num_tokens == 0 || num_tokens > Self::MAX_TOKENS {
+            return Err(Error::Invalid(format!("{num_tokens} tokens in a chunk are outside 1..={}", Self::MAX_TOKENS)));
+        }
+        Ok(())
+    }
+
+    /// Shape of each token's KV.
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Tokens held.
+    pub const fn num_tokens(&self) -> usize {
+        self.num_tokens
+    }
+
+    /// All bytes, in the canonical layout.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Plane of one layer and side: `[token][kv_head][head_dim]`.
+    ///
+    /// # Panics
+    /// When `layer` is not below [`Geometry::num_layers`].
+    pub fn plane(&self, layer: usize, side: Side) -> &[u8] {
+        &self.bytes[self.plane_range(layer, side)]
+    }
+
+    /// Plane of one layer and side, to write: `[token][kv_head][head_dim]`.
+    ///
+    /// # Panics
+    /// When `layer` is not below [`Geometry::num_layers`].
+    pub fn plane_mut(&mut self, layer: usize, side: Side) -> &mut [u8] {
+        let range = self.plane_range(layer, side);
+        &mut self.bytes[range]
+    }
+
+    fn plane_range(&self, layer: usize, side: Side) -> std::ops::Range<usize> {
+        assert!(layer < self.geometry.num_layers(), "layer {layer} of {}", self.geometry.num_layers());
+        let plane = self.geometry.plane_bytes(self.num_tokens);
+        let start = (2 * layer + side as usize) * plane;
+        start..start + plane
+    }
+}
