@@ -8,10 +8,12 @@
 
 mod error;
 mod geometry;
+mod key;
 mod kv;
 mod level;
 
 pub use error::{Error, ErrorKind, Result};
 pub use geometry::{Dtype, Geometry, Side};
+pub use key::SegmentKey;
 pub use kv::KvChunk;
 pub use level::Level;
