@@ -14,11 +14,13 @@ mod assembly;
 mod chain;
 mod error;
 pub mod frame;
+mod hex;
 mod ids;
 pub mod limits;
 mod manifest;
 mod scope;
 mod spec;
+mod spec_json;
 
 pub use assembly::{Assembly, PieceAssembly, ReceivedSegment};
 pub use chain::{ChunkRef, chain};
