@@ -15,8 +15,8 @@ pub(crate) fn decode_digest(what: &str, digits: &str) -> Result<[u8; 32]> {
     }
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        let nibbles = pair.iter().map(|digit| char::from(*digit).to_digit(16));
-        let value = nibbles.fold(Some(0u32), |sum, digit| Some(sum? << 4 | digit?));
+        let mut nibbles = pair.iter().map(|digit| char::from(*digit).to_digit(16));
+        let value = nibbles.try_fold(0u32, |sum, digit| Some(sum << 4 | digit?));
         *byte = value.and_then(|value| u8::try_from(value).ok()).ok_or_else(malformed)?;
     }
     Ok(bytes)

@@ -21,6 +21,7 @@ mod manifest;
 mod scope;
 mod spec;
 mod spec_json;
+pub mod transport;
 
 pub use assembly::{Assembly, PieceAssembly, ReceivedSegment};
 pub use chain::{ChunkRef, chain};
