@@ -12,6 +12,7 @@
 
 mod assembly;
 mod chain;
+pub mod data_dir;
 mod error;
 pub mod frame;
 mod hex;
