@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kvdepot_proto::{ChunkId, Error, ErrorKind, Fingerprint, KvSpec, Result, Scope};
 use tokio::sync::{Semaphore, oneshot};
 
-pub(crate) use self::catalog::{ChunkStat, ContextPage, ContextSummary, IdPrefix, Inspection, Usage};
+pub(crate) use self::catalog::{ChunkStat, ContextPage, ContextSummary, IdPrefix, Inspection};
 use self::claims::{Lease, SharedIndex};
 pub(crate) use self::fetch::{FetchTarget, Outgoing, StoredSegment};
 pub(crate) use self::put::{Committed, StagedPut};
@@ -160,7 +160,8 @@ impl Depot {
     }
 
     fn spec(&self, fingerprint: &Fingerprint) -> Result<KvSpec> {
-        let missing = || Error::new(ErrorKind::Corrupt, format!("spec {fingerprint} of a stored chunk is not readable"));
+        let missing =
+            || Error::new(ErrorKind::Corrupt, format!("spec {fingerprint} of a stored chunk is not readable"));
         self.specs().get(fingerprint).cloned().ok_or_else(missing)
     }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kvdepot_proto::{ChunkId, Error, ErrorKind, Fingerprint, NamespaceKey, Result, chain};
 
+pub(crate) use self::walk::LeafPosition;
 use crate::clock::UnixMs;
 
 /// Smallest id, to begin a range with.

@@ -101,9 +101,9 @@ impl Depot {
         let expected = Expected { geometry, num_tokens: row.num_tokens(), level: row.content.level };
         let read = |key| {
             let bytes = self.store.segment(id, row.instance, key)?;
-            expected.verify(key, &bytes).map_err(|error| {
-                Error::new(ErrorKind::Corrupt, format!("segment {key:?} of chunk {id}: {error}"))
-            })?;
+            expected
+                .verify(key, &bytes)
+                .map_err(|error| Error::new(ErrorKind::Corrupt, format!("segment {key:?} of chunk {id}: {error}")))?;
             Ok(StoredSegment { key, bytes })
         };
         row.content.segments.iter().map(|segment| read(segment.key)).collect()

@@ -49,9 +49,9 @@ impl Depot {
     /// `Invalid` when the contents do not fit the tokens, `Busy` when there is no room or too many puts are in
     /// progress, with nothing changed.
     pub(crate) fn announce(self: &Arc<Self>, announce: Announce) -> Result<StagedPut> {
-        let slot = Arc::clone(&self.put_slots)
-            .try_acquire_owned()
-            .map_err(|_| Error::new(ErrorKind::Busy, format!("{MAX_PUTS} puts are in progress, the most there may be")))?;
+        let slot = Arc::clone(&self.put_slots).try_acquire_owned().map_err(|_| {
+            Error::new(ErrorKind::Busy, format!("{MAX_PUTS} puts are in progress, the most there may be"))
+        })?;
         let chunks = self.cut(&announce)?;
         let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
         let mut next_instance = self.writer_turn();
@@ -60,7 +60,8 @@ impl Depot {
         let first_missing = chunks.iter().take_while(|chunk| index.contains(&chunk.id)).count();
         drop(index);
         let missing = announce.contents.get(first_missing..).unwrap_or_default();
-        let reservation = self.make_room(missing.iter().map(ChunkContent::stored_bytes).fold(0, u64::saturating_add))?;
+        let reservation =
+            self.make_room(missing.iter().map(ChunkContent::stored_bytes).fold(0, u64::saturating_add))?;
         let instance = *next_instance;
         *next_instance += 1;
         if !missing.is_empty() {
@@ -131,10 +132,11 @@ impl StagedPut {
             self.depot.store.stage(&chunk.id, self.instance, key, &segment.bytes)?;
             Ok(layers)
         });
-        let layers = layers.map_err(|error| {
-            Error::new(error.kind(), format!("segment {key:?} of chunk {chunk_idx}: {error}"))
-        })?;
-        if let Some(coverage) = (chunk_idx as usize).checked_sub(self.first_missing).and_then(|i| self.coverage.get_mut(i)) {
+        let layers = layers
+            .map_err(|error| Error::new(error.kind(), format!("segment {key:?} of chunk {chunk_idx}: {error}")))?;
+        if let Some(coverage) =
+            (chunk_idx as usize).checked_sub(self.first_missing).and_then(|i| self.coverage.get_mut(i))
+        {
             coverage.add(key, layers);
         }
         self.due.finish();
@@ -156,7 +158,8 @@ impl StagedPut {
         let duplicates = staged.iter().take_while(|chunk| index.contains(&chunk.id)).count();
         let continued = self.chunks.get(..self.first_missing + duplicates).unwrap_or_default();
         if let Some(gone) = continued.iter().find(|chunk| !index.contains(&chunk.id)) {
-            let message = format!("chunk {}, which the context continues, was quarantined meanwhile: put again", gone.id);
+            let message =
+                format!("chunk {}, which the context continues, was quarantined meanwhile: put again", gone.id);
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         drop(index);

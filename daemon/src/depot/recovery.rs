@@ -18,7 +18,9 @@ pub(super) struct Recovered {
 /// Fills the index with the chunks of the store; chunks that cannot be read, and those that follow them, are removed.
 pub(super) fn recover(store: &Store, index: &mut Index) -> Result<Recovered> {
     let mut uses = BTreeMap::new();
-    store.scan_uses(|id, used| drop(uses.insert(id, used)))?;
+    store.scan_uses(|id, used| {
+        uses.insert(id, used);
+    })?;
     let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
     store.scan_chunks(|id, row| match row {
         Ok(row) => readable.push(facts(id, &row, uses.get(&id).copied())),
@@ -52,7 +54,9 @@ fn link(index: &mut Index, mut chunks: Vec<ChunkFacts>) -> Vec<(ChunkId, u64)> {
 fn load_specs(store: &Store) -> Result<BTreeMap<Fingerprint, KvSpec>> {
     let mut specs = BTreeMap::new();
     store.scan_specs(|spec| match spec {
-        Ok(spec) => drop(specs.insert(spec.fingerprint(), spec)),
+        Ok(spec) => {
+            specs.insert(spec.fingerprint(), spec);
+        }
         Err(error) => tracing::error!(%error, "cannot read a spec"),
     })?;
     Ok(specs)

@@ -100,8 +100,7 @@ impl Depot {
             restore(&mut self.index.lock(), removed);
             return Err(error);
         }
-        let mut specs = self.specs();
-        unused.iter().for_each(|fingerprint| drop(specs.remove(fingerprint)));
+        self.specs().retain(|fingerprint, _| !unused.contains(fingerprint));
         Ok(())
     }
 

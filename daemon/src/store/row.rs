@@ -132,7 +132,7 @@ pub(crate) fn seal_staging(instance: u64, ids: &[ChunkId]) -> Vec<u8> {
 pub(crate) fn unseal_staging(instance: &[u8], value: &[u8]) -> Result<Vec<ChunkId>> {
     let parse = || {
         let message = StagingMessage::decode(unseal(instance, value)?).map_err(malformed)?;
-        message.chunk_ids.iter().map(|id| ChunkId::from_slice(id)).collect()
+        message.chunk_ids.iter().map(|id| ChunkId::from_slice(id)).collect::<Result<_>>()
     };
     parse().map_err(|error: Error| corrupt(format!("staging of put {instance:02x?}: {error}")))
 }
