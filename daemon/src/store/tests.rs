@@ -5,15 +5,21 @@ use super::*;
 impl Store {
     /// Rows of segments, visible or not.
     pub(crate) fn num_segment_rows(&self) -> usize {
-        let mut rows = 0;
-        self.rocks.scan(Column::Segments, |_, _| Ok(rows += 1)).unwrap();
-        rows
+        self.num_rows(Column::Segments)
     }
 
     /// Rows of puts in progress.
     pub(crate) fn num_staging_rows(&self) -> usize {
+        self.num_rows(Column::Staging)
+    }
+
+    fn num_rows(&self, column: Column) -> usize {
         let mut rows = 0;
-        self.rocks.scan(Column::Staging, |_, _| Ok(rows += 1)).unwrap();
+        let count = |_: &[u8], _: &[u8]| {
+            rows += 1;
+            Ok(())
+        };
+        self.rocks.scan(column, count).unwrap();
         rows
     }
 
