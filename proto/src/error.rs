@@ -78,6 +78,12 @@ impl Error {
         Self::new(ErrorKind::Invalid, message)
     }
 
+    /// The same kind, with `what` was being done in front of the message.
+    #[must_use]
+    pub fn context(self, what: impl std::fmt::Display) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         self.kind

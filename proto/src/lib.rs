@@ -12,13 +12,17 @@
 
 mod assembly;
 mod chain;
+pub mod data_dir;
 mod error;
 pub mod frame;
+mod hex;
 mod ids;
 pub mod limits;
 mod manifest;
 mod scope;
 mod spec;
+mod spec_json;
+pub mod transport;
 
 pub use assembly::{Assembly, PieceAssembly, ReceivedSegment};
 pub use chain::{ChunkRef, chain};

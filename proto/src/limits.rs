@@ -15,6 +15,8 @@ pub const MAX_SALT_BYTES: usize = 64;
 pub const MAX_ROPE_PARAMETERS: usize = 32;
 /// Largest segment that either side accepts.
 pub const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+/// Largest chunk in memory, decoded.
+pub const MAX_CHUNK_KV_BYTES: u64 = 16 << 30;
 /// Largest body of a frame or of a gRPC message. A segment's bytes are outside of frames and are cut into pieces in gRPC.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// Piece of a segment in a gRPC message.

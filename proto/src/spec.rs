@@ -2,7 +2,9 @@
 
 use kvdepot_codec::{Dtype, Geometry};
 
-use crate::{Error, Fingerprint, Result, limits, v1};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Fingerprint, Result, hex, limits, spec_json::SpecJson, v1};
 
 /// Rotary position embedding that the keys carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,8 +17,9 @@ pub struct Rope {
     pub parameters: Vec<(String, f64)>,
 }
 
-/// Everything that makes two KV caches interchangeable.
-#[derive(Debug, Clone, PartialEq)]
+/// Everything that makes two KV caches interchangeable. Its serde form is JSON with hexadecimal digests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SpecJson", into = "SpecJson")]
 pub struct KvSpec {
     /// Name of the model, for people; part of the identity all the same.
     pub model: String,
@@ -54,8 +57,11 @@ impl KvSpec {
         let geometry = &self.geometry;
         let mut fields = vec![
             ("model".to_owned(), self.model.clone()),
-            ("weights_digest".to_owned(), hex(&self.weights_digest)),
-            ("tokenizer_digest".to_owned(), self.tokenizer_digest.as_ref().map_or_else(String::new, |d| hex(d))),
+            ("weights_digest".to_owned(), hex::encode(&self.weights_digest)),
+            (
+                "tokenizer_digest".to_owned(),
+                self.tokenizer_digest.as_ref().map_or_else(String::new, |d| hex::encode(d)),
+            ),
             ("adapter".to_owned(), self.adapter.clone()),
             ("dtype".to_owned(), geometry.dtype().to_string()),
             ("num_layers".to_owned(), geometry.num_layers().to_string()),
@@ -178,8 +184,4 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
 
 fn digest(what: &str, bytes: &[u8]) -> Result<[u8; 32]> {
     bytes.try_into().map_err(|_| Error::invalid(format!("{what} of {} bytes, expected 32", bytes.len())))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
