@@ -1,4 +1,5 @@
 //! Promise: a truncated, extended or changed segment is an error, never data, a panic or a large allocation.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod common;
 
