@@ -1,7 +1,7 @@
 //! `.kvd` files: an encoded context, self-contained. `FORMAT.md`, "Container".
 //!
-//! The header lists every segment, so that a reader finds one without touching the others; a [`Writer`] takes chunks one
-//! by one and writes that header last.
+//! The header lists every segment, so that a reader finds one without touching the others; a [`Writer`] takes chunks
+//! one by one and writes that header last.
 
 mod header;
 mod writer;

@@ -40,8 +40,8 @@ impl SegmentHeader {
     /// Reads the header of the segment that `bytes` is, whole. Checks structure only: see [`verify`](crate::verify).
     ///
     /// # Errors
-    /// `Corrupt` when the bytes are not a segment of the length they state, `Incompatible` when a field has a value that
-    /// this build does not know.
+    /// `Corrupt` when the bytes are not a segment of the length they state, `Incompatible` when a field has a value
+    /// that this build does not know.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let mut fields = fields_of(bytes)?;
         let level = known("level", fields.u8("level")?, Level::from_code)?;
