@@ -21,9 +21,12 @@ impl std::str::FromStr for IdPrefix {
     fn from_str(digits: &str) -> Result<Self> {
         let nibbles: Option<Vec<u8>> =
             digits.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
-        nibbles.filter(|nibbles| (Self::MIN_DIGITS..=64).contains(&nibbles.len())).map(|nibbles| Self { nibbles }).ok_or_else(
-            || Error::invalid(format!("chunk id {digits:?} is not {} to 64 hexadecimal digits", Self::MIN_DIGITS)),
-        )
+        nibbles
+            .filter(|nibbles| (Self::MIN_DIGITS..=64).contains(&nibbles.len()))
+            .map(|nibbles| Self { nibbles })
+            .ok_or_else(|| {
+                Error::invalid(format!("chunk id {digits:?} is not {} to 64 hexadecimal digits", Self::MIN_DIGITS))
+            })
     }
 }
 

@@ -8,8 +8,6 @@
 //!
 //! KV travels over QUIC, and over gRPC where UDP does not get through. Whatever arrives is checked against what was
 //! asked for and against its checksum before a caller sees it.
-//!
-//! The [`cli`] module is the `kvdepot` command.
 
 mod client;
 mod connect;
@@ -21,8 +19,6 @@ mod id_prefix;
 mod put;
 mod quic;
 mod usage;
-
-pub mod cli;
 
 pub use client::{Client, Match};
 pub use connect::{ConnectOptions, TransportChoice};
