@@ -6,8 +6,6 @@
 mod group;
 mod prefix;
 mod report;
-#[cfg(test)]
-mod tests;
 
 use kvdepot_codec::Geometry;
 
