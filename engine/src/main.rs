@@ -1,2 +1,3 @@
-//! Entry point.
+//! `kvdepot-engine`: the attached inference engine on the command line.
+
 fn main() {}
