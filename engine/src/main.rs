@@ -1,3 +1,7 @@
-//! `kvdepot-engine`: the attached inference engine on the command line.
+//! The `kvdepot-engine` command: runs models over shared contexts that a depot keeps.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

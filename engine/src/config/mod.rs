@@ -139,7 +139,11 @@ impl ModelConfig {
             tied_head: config.tie_word_embeddings,
             max_context: config.max_context(architecture),
             bos_token: generation.bos_token_id.or(config.bos_token_id),
-            eos_tokens: generation.eos_token_id.as_ref().or(config.eos_token_id.as_ref()).map_or(vec![], |ids| ids.list()),
+            eos_tokens: generation
+                .eos_token_id
+                .as_ref()
+                .or(config.eos_token_id.as_ref())
+                .map_or(vec![], |ids| ids.list()),
         };
         config.check_activation()?;
         model.check()

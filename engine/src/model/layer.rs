@@ -26,14 +26,7 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Adds the layer's work to the residual stream `x`, and writes the KV of its tokens.
-    pub(super) fn forward(
-        &self,
-        model: &Model,
-        plan: &Plan,
-        angles: &Angles,
-        spans: &mut [Span<'_>],
-        x: &mut Rows,
-    ) {
+    pub(super) fn forward(&self, model: &Model, plan: &Plan, angles: &Angles, spans: &mut [Span<'_>], x: &mut Rows) {
         let precision = model.precision();
         let mut qkv = self.qkv.forward(&self.attention_norm.pack(x, precision));
         self.place_heads(model, angles, &mut qkv);
