@@ -33,8 +33,7 @@ pub(super) fn matmul<L: Lanes>(x: &[u32], words: usize, panels: &[Line], out: &m
     for (panels, out) in panels.chunks(PANEL_GROUP * words).zip(out.chunks_mut(PANEL_GROUP * rows)) {
         let mut group = Group { x, words, panels, out, row: 0 };
         if L::WIDE {
-            group.strips::<L, 8, 1>();
-            group.strips::<L, 4, 2>();
+            group.strips::<L, 4, 4>();
             group.strips::<L, 2, 4>();
         } else {
             group.strips::<L, 4, 1>();
