@@ -34,6 +34,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A contradiction seen at `offset`.
+    pub(crate) fn corrupt(offset: usize, reason: impl Into<String>) -> Self {
+        Self::Corrupt { offset, reason: reason.into() }
+    }
+
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -41,5 +46,15 @@ impl Error {
             Self::Incompatible(_) => ErrorKind::Incompatible,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
         }
+    }
+}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Invalid => std::io::ErrorKind::InvalidInput,
+            ErrorKind::Incompatible | ErrorKind::Corrupt => std::io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
     }
 }

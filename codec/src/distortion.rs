@@ -1,0 +1,65 @@
+//! Measured distortion: what a segment says about its own error.
+
+/// How far the decoded elements of a segment are from the encoded ones, measured by the encoder.
+///
+/// All zero for lossless levels.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Distortion {
+    /// Mean of the squared error over all elements.
+    pub mse: f64,
+    /// Largest absolute error of an element.
+    pub max_error: f64,
+    /// Largest L2 norm of the error of one head of one token. For keys it bounds the error of an attention logit: that
+    /// is at most this times the norm of the query (Cauchy-Schwarz), before the scale.
+    pub max_head_error_norm: f64,
+}
+
+/// Sums up errors, in the order in which `FORMAT.md` has them summed.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorMeter {
+    sum_of_squares: f64,
+    max_error: f64,
+    max_head_square: f64,
+    num_elements: u64,
+}
+
+impl ErrorMeter {
+    /// Takes in the errors of one head of one token, in the order of its elements.
+    pub(crate) fn add_head(&mut self, errors: impl Iterator<Item = f64>) {
+        let mut square = 0.0;
+        for error in errors {
+            square += error * error;
+            self.max_error = self.max_error.max(error.abs());
+            self.num_elements += 1;
+        }
+        self.sum_of_squares += square;
+        self.max_head_square = self.max_head_square.max(square);
+    }
+
+    /// The distortion of all that was taken in.
+    pub(crate) fn distortion(&self) -> Distortion {
+        Distortion {
+            mse: self.sum_of_squares / self.num_elements.max(1) as f64,
+            max_error: self.max_error,
+            max_head_error_norm: self.max_head_square.sqrt(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distortion_is_mean_maximum_and_largest_head_norm() {
+        let mut meter = ErrorMeter::default();
+        meter.add_head([3.0, -4.0].into_iter());
+        meter.add_head([0.0, 1.0].into_iter());
+        assert_eq!(meter.distortion(), Distortion { mse: 26.0 / 4.0, max_error: 4.0, max_head_error_norm: 5.0 });
+    }
+
+    #[test]
+    fn nothing_taken_in_is_no_distortion() {
+        assert_eq!(ErrorMeter::default().distortion(), Distortion::default());
+    }
+}

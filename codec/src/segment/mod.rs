@@ -1,0 +1,25 @@
+//! Segments: one quality layer of one layer group of one side of a chunk, decodable alone. `FORMAT.md`, "Segment".
+//!
+//! This module owns the header, the checksum and the order of what lies between; the content of preambles and tiles is
+//! the levels'. Invariant: a [`SegmentHeader`] that exists describes bytes of the length it states, within all limits.
+
+mod decode;
+mod encode;
+mod header;
+
+pub use decode::{decode, decode_segment, verify};
+pub use encode::{EncodeOptions, encode, encode_segment};
+pub use header::SegmentHeader;
+
+pub(crate) use header::HEADER_BYTES;
+
+use crate::SegmentKey;
+
+/// An encoded segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Name inside its chunk.
+    pub key: SegmentKey,
+    /// Header, index, preamble and tiles.
+    pub bytes: Vec<u8>,
+}

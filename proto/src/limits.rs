@@ -1,0 +1,23 @@
+//! Bounds on what a message may carry, checked before anything is allocated for it.
+
+/// Most tokens of a context.
+pub const MAX_CONTEXT_TOKENS: usize = 1 << 20;
+/// Most chunks of a context.
+pub const MAX_CONTEXT_CHUNKS: usize = 1 << 15;
+/// Most segments of a chunk: two sides of [`MAX_LAYERS`](kvdepot_codec::Geometry::MAX_LAYERS) layers, in up to four
+/// quality layers.
+pub const MAX_CHUNK_SEGMENTS: usize = 8192;
+/// Longest name of a model, adapter or namespace, in bytes.
+pub const MAX_NAME_BYTES: usize = 512;
+/// Longest salt, in bytes.
+pub const MAX_SALT_BYTES: usize = 64;
+/// Most parameters of a RoPE kind.
+pub const MAX_ROPE_PARAMETERS: usize = 32;
+/// Largest segment that either side accepts.
+pub const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+/// Largest chunk in memory, decoded.
+pub const MAX_CHUNK_KV_BYTES: u64 = 16 << 30;
+/// Largest body of a frame or of a gRPC message. A segment's bytes are outside of frames and are cut into pieces in gRPC.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// Piece of a segment in a gRPC message.
+pub const PIECE_BYTES: usize = 256 << 10;
