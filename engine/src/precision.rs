@@ -75,7 +75,11 @@ impl Precision {
     #[inline(always)]
     pub(crate) fn pack(self, values: &[f32], words: &mut [u32]) {
         match self {
-            Self::F32 => words.iter_mut().zip(values).for_each(|(word, value)| *word = value.to_bits()),
+            Self::F32 => {
+                for (word, value) in words.iter_mut().zip(values) {
+                    *word = value.to_bits();
+                }
+            }
             Self::Bf16 => {
                 let (pairs, last) = values.as_chunks::<2>();
                 for (word, [low, high]) in words.iter_mut().zip(pairs) {

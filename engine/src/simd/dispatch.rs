@@ -1,10 +1,15 @@
 //! The choice of instruction set, made once.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+
 use super::fold::{Fold, FoldStates, FoldView, Scratch};
 use super::gate::Gate;
 use super::lanes::{Bf16, F32, Lanes};
 use super::line::{LANES, Line, Operand};
 use super::matmul::MatMul;
+#[cfg(target_arch = "x86_64")]
+use super::x86::Dp;
 use crate::Precision;
 
 /// A kernel's body, to be compiled for each instruction set. `run` must be `#[inline(always)]`, all the way down.
@@ -112,11 +117,9 @@ impl Kernels {
 }
 
 fn baseline<J: Job>(job: J, precision: Precision) {
-    // AArch64 has a fused multiply-add and thirty-two registers in its baseline.
-    const FMA: bool = cfg!(target_arch = "aarch64");
     match precision {
-        Precision::F32 => job.run::<F32<FMA, false>>(),
-        Precision::Bf16 => job.run::<Bf16<FMA, false>>(),
+        Precision::F32 => job.run::<F32<[f32; LANES]>>(),
+        Precision::Bf16 => job.run::<Bf16<[f32; LANES]>>(),
     }
 }
 
@@ -124,8 +127,8 @@ fn baseline<J: Job>(job: J, precision: Precision) {
 #[target_feature(enable = "avx2,fma")]
 fn avx2<J: Job>(job: J, precision: Precision) {
     match precision {
-        Precision::F32 => job.run::<F32<true, false>>(),
-        Precision::Bf16 => job.run::<Bf16<true, false>>(),
+        Precision::F32 => job.run::<F32<[__m256; 2]>>(),
+        Precision::Bf16 => job.run::<Bf16<[__m256; 2]>>(),
     }
 }
 
@@ -133,8 +136,8 @@ fn avx2<J: Job>(job: J, precision: Precision) {
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512<J: Job>(job: J, precision: Precision) {
     match precision {
-        Precision::F32 => job.run::<F32<true, true>>(),
-        Precision::Bf16 => job.run::<Bf16<true, true>>(),
+        Precision::F32 => job.run::<F32<__m512>>(),
+        Precision::Bf16 => job.run::<Bf16<__m512>>(),
     }
 }
 
@@ -142,7 +145,7 @@ fn avx512<J: Job>(job: J, precision: Precision) {
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 fn avx512bf16<J: Job>(job: J, precision: Precision) {
     match precision {
-        Precision::F32 => job.run::<F32<true, true>>(),
-        Precision::Bf16 => job.run::<super::dp::Dp>(),
+        Precision::F32 => job.run::<F32<__m512>>(),
+        Precision::Bf16 => job.run::<Dp>(),
     }
 }

@@ -76,13 +76,17 @@ impl Job for Fold<'_> {
             let decay = weigh::<L>(&mut scores, &mut states.max[row], &mut states.sum[row]);
             view.precision.pack(scores.as_flattened(), weights);
             let out = &mut states.out[row * out_panels..][..out_panels];
-            out.as_flattened_mut().iter_mut().for_each(|value| *value *= decay);
+            for value in out.as_flattened_mut() {
+                *value *= decay;
+            }
         }
         matmul::<L>(&scratch.weights, page_words, view.values, &mut scratch.sums);
         for (row, out) in states.out.chunks_exact_mut(out_panels).enumerate() {
             for (panel, out) in out.iter_mut().enumerate() {
                 let sums = &scratch.sums[panel * rows + row];
-                out.iter_mut().zip(sums).for_each(|(value, sum)| *value += sum);
+                for (value, sum) in out.iter_mut().zip(sums) {
+                    *value += sum;
+                }
             }
         }
     }
@@ -91,7 +95,9 @@ impl Job for Fold<'_> {
 /// Scales scores, and puts those past the visible tokens at minus infinity.
 #[inline(always)]
 fn mask(scores: &mut [f32], scale: f32, visible: usize) {
-    scores.iter_mut().for_each(|score| *score *= scale);
+    for score in scores.iter_mut() {
+        *score *= scale;
+    }
     scores[visible..].fill(f32::NEG_INFINITY);
 }
 
@@ -101,7 +107,9 @@ fn mask(scores: &mut [f32], scale: f32, visible: usize) {
 fn weigh<L: Lanes>(scores: &mut [[f32; LANES]; KEY_PANELS], max: &mut f32, sum: &mut f32) -> f32 {
     let mut lanes = scores[0];
     for panel in &scores[1..] {
-        lanes.iter_mut().zip(panel).for_each(|(lane, &score)| *lane = larger(*lane, score));
+        for (lane, &score) in lanes.iter_mut().zip(panel) {
+            *lane = larger(*lane, score);
+        }
     }
     let new_max = larger(*max, reduce(lanes, larger));
     let mut lanes = [0.0; LANES];

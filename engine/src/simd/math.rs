@@ -39,7 +39,9 @@ pub(super) fn reduce(mut lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32)
     let mut half = LANES / 2;
     while half > 0 {
         let (low, high) = lanes.split_at_mut(half);
-        low.iter_mut().zip(high).for_each(|(low, high)| *low = combine(*low, *high));
+        for (low, high) in low.iter_mut().zip(high) {
+            *low = combine(*low, *high);
+        }
         half /= 2;
     }
     lanes[0]

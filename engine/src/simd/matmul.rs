@@ -1,7 +1,7 @@
 //! Product of packed rows with packed panels.
 
 use super::dispatch::Job;
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Vector};
 use super::line::{LANES, Line};
 
 /// Panels taken together, so that they stay in the first-level cache while all rows pass over them.
@@ -33,8 +33,7 @@ pub(super) fn matmul<L: Lanes>(x: &[u32], words: usize, panels: &[Line], out: &m
     for (panels, out) in panels.chunks(PANEL_GROUP * words).zip(out.chunks_mut(PANEL_GROUP * rows)) {
         let mut group = Group { x, words, panels, out, row: 0 };
         if L::WIDE {
-            group.strips::<L, 8, 1>();
-            group.strips::<L, 4, 2>();
+            group.strips::<L, 4, 4>();
             group.strips::<L, 2, 4>();
         } else {
             group.strips::<L, 4, 1>();
@@ -60,9 +59,15 @@ impl Group<'_> {
         let num_panels = self.panels.len() / self.words;
         let rows = self.x.len() / self.words;
         while rows - self.row >= M {
-            let whole = num_panels / P * P;
-            (0..whole).step_by(P).for_each(|panel| self.tile::<L, M, P>(panel));
-            (whole..num_panels).for_each(|panel| self.tile::<L, M, 1>(panel));
+            let mut panel = 0;
+            while num_panels - panel >= P {
+                self.tile::<L, M, P>(panel);
+                panel += P;
+            }
+            while panel < num_panels {
+                self.tile::<L, M, 1>(panel);
+                panel += 1;
+            }
             self.row += M;
         }
     }
@@ -73,7 +78,7 @@ impl Group<'_> {
         let words = self.words;
         let x: [&[u32]; M] = std::array::from_fn(|i| &self.x[(self.row + i) * words..][..words]);
         let panels: [&[Line]; P] = std::array::from_fn(|p| &self.panels[(panel + p) * words..][..words]);
-        let mut acc = [[L::zero(); P]; M];
+        let mut acc = [[L::Acc::splat(0.0); P]; M];
         for word in 0..words {
             for (acc, x) in acc.iter_mut().zip(&x) {
                 for (acc, panel) in acc.iter_mut().zip(&panels) {
@@ -84,7 +89,7 @@ impl Group<'_> {
         let rows = self.x.len() / words;
         for (i, acc) in acc.into_iter().enumerate() {
             for (p, acc) in acc.into_iter().enumerate() {
-                self.out[(panel + p) * rows + self.row + i] = L::sums(acc);
+                self.out[(panel + p) * rows + self.row + i] = acc.to_array();
             }
         }
     }

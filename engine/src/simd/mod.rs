@@ -5,13 +5,14 @@
 //! its words from first to last, whatever else is computed beside it. That is what makes a request's result
 //! independent of the batch, of chunking and of threads.
 //!
+//! Bodies are loops and `#[inline(always)]` functions without closures of their own: a closure that the compiler does not
+//! inline is compiled for the baseline, and each fused multiply-add in it becomes a call.
+//!
 //! All unsafe code of the engine is here: the calls into functions compiled for a detected instruction set, and the
-//! intrinsics of `dp`.
+//! intrinsics of `x86`.
 #![allow(unsafe_code)]
 
 mod dispatch;
-#[cfg(target_arch = "x86_64")]
-mod dp;
 mod fold;
 mod gate;
 mod lanes;
@@ -20,6 +21,8 @@ mod math;
 mod matmul;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub(crate) use dispatch::Kernels;
 pub(crate) use fold::{FoldStates, FoldView, Scratch};
