@@ -22,7 +22,7 @@ impl Daemon {
         let child = Command::new(program)
             .arg("--data-dir")
             .arg(dir)
-            .args(["--grpc-listen", "127.0.0.1:0", "--quic-listen", "127.0.0.1:0", "--log-filter", "warn"])
+            .args(["--set", "grpc.listen=127.0.0.1:0", "--set", "quic.listen=127.0.0.1:0", "--set", "log.filter=warn"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -79,7 +79,8 @@ impl DemoArgs {
             .output()
             .with_context(|| format!("cannot start `kvdepot-engine {command}`"))?;
         if !output.status.success() {
-            bail!("`kvdepot-engine {command}` ended with {}", output.status);
+            let said = String::from_utf8_lossy(&output.stdout);
+            bail!("`kvdepot-engine {command}` ended with {}: {}", output.status, said.trim());
         }
         serde_json::from_slice(&output.stdout).with_context(|| format!("output of `kvdepot-engine {command}`"))
     }
