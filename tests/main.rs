@@ -1,1 +1,5 @@
 //! Workspace tests: one promise per file.
+
+mod cli_errors;
+mod codec_cli;
+mod put_get;

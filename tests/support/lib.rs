@@ -1,1 +1,11 @@
-//! Starts and ends the real programs for the workspace tests.
+//! What the workspace tests stand on: the real programs, and KV that looks like a model's.
+
+mod cli;
+mod depot;
+mod kv;
+mod programs;
+
+pub use cli::{Cli, Outcome};
+pub use depot::DepotProcess;
+pub use kv::{KvSource, spec_of};
+pub use programs::program;

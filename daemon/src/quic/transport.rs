@@ -7,6 +7,7 @@ use kvdepot_proto::transport::{
     Datagrams, IDLE_TIMEOUT, MAX_SEGMENT_STREAMS, MAX_UDP_PAYLOAD_BYTES, SOCKET_BUFFER_BYTES, WINDOW_BYTES,
 };
 use kvdepot_proto::{ALPN, Error, ErrorKind, Result};
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -75,8 +76,11 @@ fn server_config(crypto: &Arc<QuicServerConfig>, remote: IpAddr) -> ServerConfig
     let datagrams = Datagrams::towards(remote);
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(datagrams.largest_bytes);
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(datagrams.initial_window_bytes());
     let mut transport = TransportConfig::default();
     transport
+        .congestion_controller_factory(Arc::new(congestion))
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_REQUESTS))
         .max_concurrent_uni_streams(VarInt::from_u32(MAX_SEGMENT_STREAMS))
         .stream_receive_window(VarInt::from_u32(WINDOW_BYTES))

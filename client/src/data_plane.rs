@@ -1,0 +1,105 @@
+//! Which way KV travels: over a QUIC connection of its own, or over the control plane.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{Error, ErrorKind, Result, TransportChoice, Usage, connect::Address, control::Control, quic};
+
+/// The QUIC connections to one depot. A transfer has a connection to itself; one that ends early takes its connection
+/// with it, so that nothing of it can reach the next.
+pub(crate) struct DataPlane {
+    control: Control,
+    choice: TransportChoice,
+    idle: Mutex<Vec<quic::Connection>>,
+    avoid_until: Mutex<Option<Instant>>,
+}
+
+/// The way of one transfer.
+pub(crate) enum Route {
+    Quic(quic::Connection),
+    Grpc,
+}
+
+impl DataPlane {
+    /// Longest wait for a handshake before gRPC is taken instead.
+    const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+    /// How long QUIC is left alone after it did not get through.
+    const AVOID: Duration = Duration::from_secs(60);
+    /// Most connections kept for later.
+    const MAX_IDLE: usize = 4;
+
+    pub(crate) fn new(control: Control, choice: TransportChoice) -> Self {
+        Self { control, choice, idle: Mutex::default(), avoid_until: Mutex::default() }
+    }
+
+    /// Finds the way for one transfer.
+    pub(crate) async fn route(&self) -> Result<Route> {
+        if self.choice == TransportChoice::Grpc || lock(&self.avoid_until).is_some_and(|until| Instant::now() < until) {
+            return Ok(Route::Grpc);
+        }
+        while let Some(connection) = self.take_idle() {
+            if connection.is_open() {
+                return Ok(Route::Quic(connection));
+            }
+        }
+        match self.open().await {
+            Err(error) if self.choice == TransportChoice::Auto && error.kind() == ErrorKind::Unavailable => {
+                tracing::warn!(%error, "QUIC does not get through, using gRPC");
+                *lock(&self.avoid_until) = Instant::now().checked_add(Self::AVOID);
+                Ok(Route::Grpc)
+            }
+            opened => opened.map(Route::Quic),
+        }
+    }
+
+    /// Keeps the connection of a transfer that ended well.
+    pub(crate) fn give_back(&self, connection: quic::Connection) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < Self::MAX_IDLE {
+            idle.push(connection);
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        while let Some(connection) = self.take_idle() {
+            connection.close().await;
+        }
+    }
+
+    fn take_idle(&self) -> Option<quic::Connection> {
+        lock(&self.idle).pop()
+    }
+
+    /// Asks the control plane where QUIC is and which certificate it shows: it may have moved since the last time.
+    async fn open(&self) -> Result<quic::Connection> {
+        let usage = Usage::ask(&self.control).await?;
+        let address = self.dialled(&usage.quic_address).await?;
+        let timeout = self.control.timeout();
+        quic::Connection::open(address, &usage.quic_certificate, timeout.min(Self::HANDSHAKE_TIMEOUT), timeout).await
+    }
+
+    /// Where to dial a depot that is bound to `bound`: the host of the control plane, when it listens everywhere.
+    async fn dialled(&self, bound: &str) -> Result<SocketAddr> {
+        let unusable = |reason: String| {
+            Error::new(ErrorKind::Unavailable, format!("the depot's QUIC address {bound:?} is not usable: {reason}"))
+        };
+        let bound: SocketAddr = bound.parse().map_err(|error| unusable(format!("{error}")))?;
+        if !bound.ip().is_unspecified() {
+            return Ok(bound);
+        }
+        let Some(host) = Address::parse(self.control.url())?.host() else {
+            return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), bound.port()));
+        };
+        let host = host.trim_matches(['[', ']']);
+        let mut found =
+            tokio::net::lookup_host((host, bound.port())).await.map_err(|error| unusable(error.to_string()))?;
+        found.next().ok_or_else(|| unusable(format!("{host} has no address")))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

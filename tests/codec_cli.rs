@@ -1,0 +1,105 @@
+//! `kvdepot codec` gives back every bit of a dump, says what it did, and says it the same in JSON.
+
+use std::path::{Path, PathBuf};
+
+use kvdepot_codec::{Dtype, KvChunk, dump::KvDump};
+use kvdepot_tests::{Cli, KvSource};
+use tempfile::TempDir;
+
+/// A dump in a directory of its own, encoded at `level`.
+struct Encoded {
+    _dir: TempDir,
+    dump: PathBuf,
+    kvd: PathBuf,
+    report: serde_json::Value,
+}
+
+impl Encoded {
+    fn make(dtype: Dtype, num_tokens: usize, level: &str) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let (dump, kvd) = (dir.path().join("in.safetensors"), dir.path().join("out.kvd"));
+        KvSource::small(dtype, 7)?.write_dump(&dump, num_tokens)?;
+        let report = Cli::new().json([
+            "codec".as_ref(),
+            "encode".as_ref(),
+            "--level".as_ref(),
+            level.as_ref(),
+            dump.as_os_str(),
+            kvd.as_os_str(),
+        ])?;
+        Ok(Self { _dir: dir, dump, kvd, report })
+    }
+
+    fn decode(&self) -> anyhow::Result<PathBuf> {
+        let out = self.kvd.with_extension("safetensors");
+        Cli::new().json(["codec".as_ref(), "decode".as_ref(), self.kvd.as_os_str(), out.as_os_str()])?;
+        Ok(out)
+    }
+}
+
+/// KV, tokens and metadata of a dump.
+fn content(path: &Path) -> anyhow::Result<(Vec<KvChunk>, kvdepot_codec::Origin)> {
+    let bytes = std::fs::read(path)?;
+    let dump = KvDump::parse(&bytes)?;
+    let starts = (0..dump.num_tokens()).step_by(KvChunk::MAX_TOKENS);
+    let chunks = starts
+        .map(|start| dump.chunk(start, KvChunk::MAX_TOKENS.min(dump.num_tokens() - start)))
+        .collect::<Result<_, _>>()?;
+    Ok((chunks, dump.origin().clone()))
+}
+
+#[test]
+fn lossless_encoding_gives_back_every_bit_and_the_metadata() -> anyhow::Result<()> {
+    for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
+        for num_tokens in [1, 31, 257, 513] {
+            let encoded = Encoded::make(dtype, num_tokens, "q0")?;
+            let decoded = encoded.decode()?;
+            assert_eq!(content(&encoded.dump)?, content(&decoded)?, "{dtype}, {num_tokens} tokens, seed 7");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn lossless_encoding_is_smaller_than_a_dump_like_a_models() -> anyhow::Result<()> {
+    let encoded = Encoded::make(Dtype::Bf16, 1024, "q0")?;
+    let on_disk = std::fs::metadata(&encoded.kvd)?.len();
+    assert_eq!(encoded.report["encoded_bytes"], on_disk);
+    assert!(encoded.report["ratio"].as_f64() > Some(1.2), "{}", encoded.report);
+    assert!(encoded.report["bits_per_value"].as_f64() < Some(13.0), "{}", encoded.report);
+    Ok(())
+}
+
+#[test]
+fn inspect_measures_the_error_that_decoding_shows() -> anyhow::Result<()> {
+    let encoded = Encoded::make(Dtype::F32, 300, "q2")?;
+    let inspection = Cli::new().json(["codec".as_ref(), "inspect".as_ref(), encoded.kvd.as_os_str()])?;
+    let (original, _) = content(&encoded.dump)?;
+    let (decoded, _) = content(&encoded.decode()?)?;
+    let largest = inspection["layers"]
+        .as_array()
+        .map(|layers| layers.iter().filter_map(|layer| layer["max_error"].as_f64()).fold(0.0, f64::max));
+    let measured = elements(&original)
+        .zip(elements(&decoded))
+        .map(|(original, decoded)| f64::from((original - decoded).abs()))
+        .fold(0.0, f64::max);
+    assert!(measured > 0.0, "q2 is lossy");
+    assert!(largest.is_some_and(|stated| (stated - measured).abs() <= 1e-6 * measured), "{largest:?} {measured}");
+    assert_eq!((&inspection["tokens"], &inspection["levels"]), (&300.into(), &serde_json::json!(["q2"])));
+    Ok(())
+}
+
+fn elements(chunks: &[KvChunk]) -> impl Iterator<Item = f32> + '_ {
+    let bytes = chunks.iter().flat_map(|chunk| chunk.bytes().chunks_exact(4));
+    bytes.map(|element| element.try_into().map_or(f32::NAN, f32::from_le_bytes))
+}
+
+#[test]
+fn inspect_shows_people_a_row_per_layer_and_side() -> anyhow::Result<()> {
+    let encoded = Encoded::make(Dtype::Bf16, 64, "q0")?;
+    let outcome = Cli::new().run(["codec".as_ref(), "inspect".as_ref(), encoded.kvd.as_os_str()])?;
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let rows = outcome.stdout.lines().filter(|line| matches!(line.split_whitespace().nth(1), Some("k" | "v"))).count();
+    assert_eq!(rows, 8, "{}", outcome.stdout);
+    Ok(())
+}
