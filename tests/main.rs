@@ -2,4 +2,7 @@
 
 mod cli_errors;
 mod codec_cli;
+mod crash_recovery;
+mod full_disk;
+mod main_job;
 mod put_get;
