@@ -1,3 +1,7 @@
-//! `kvdepot-engine`: the attached inference engine on the command line.
+//! The `kvdepot-engine` command: runs models over prompts and documents, and writes down their KV.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
