@@ -37,8 +37,8 @@ impl TextCodec {
     pub fn open(dir: &Path, config: &ModelConfig) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-        let tokenizer = Tokenizer::from_bytes(&bytes)
-            .map_err(|error| Error::Corrupt(format!("{}: {error}", path.display())))?;
+        let tokenizer =
+            Tokenizer::from_bytes(&bytes).map_err(|error| Error::Corrupt(format!("{}: {error}", path.display())))?;
         let adds_bos = match read_json::<TokenizerConfig>(&dir.join("tokenizer_config.json")) {
             Ok(TokenizerConfig { add_bos_token: Some(adds) }) => adds,
             Ok(_) | Err(Error::NotFound(_)) => tokenizer.get_post_processor().is_none(),

@@ -112,12 +112,7 @@ impl GenerateArgs {
         Request {
             suffix,
             max_tokens: self.max_tokens,
-            sampling: Sampling {
-                temperature: self.temperature,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                seed: self.seed,
-            },
+            sampling: Sampling { temperature: self.temperature, top_k: self.top_k, top_p: self.top_p, seed: self.seed },
             stop_tokens: if self.ignore_eos { vec![] } else { eos_tokens.clone() },
         }
     }

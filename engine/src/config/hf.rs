@@ -99,7 +99,9 @@ impl HfConfig {
     /// RoPE from `rope_parameters` (current form) or from `rope_theta` and `rope_scaling` (older form).
     pub(super) fn rope(&self) -> Result<Rope> {
         if let Some(factor) = self.partial_rotary_factor.filter(|&factor| factor != 1.0) {
-            return Err(Error::Incompatible(format!("config.json: unsupported partial_rotary_factor {factor}: only 1")));
+            return Err(Error::Incompatible(format!(
+                "config.json: unsupported partial_rotary_factor {factor}: only 1"
+            )));
         }
         let fields = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
         Rope::new(self.rope_theta, fields, self.max_position_embeddings)

@@ -139,7 +139,11 @@ impl ModelConfig {
             tied_head: config.tie_word_embeddings,
             max_context: config.max_context(architecture),
             bos_token: generation.bos_token_id.or(config.bos_token_id),
-            eos_tokens: generation.eos_token_id.as_ref().or(config.eos_token_id.as_ref()).map_or(vec![], |ids| ids.list()),
+            eos_tokens: generation
+                .eos_token_id
+                .as_ref()
+                .or(config.eos_token_id.as_ref())
+                .map_or(vec![], |ids| ids.list()),
         };
         config.check_activation()?;
         model.check()
@@ -188,7 +192,7 @@ impl ModelConfig {
         if q == 0 || q > 1024 || q % kv != 0 {
             return Err(Error::Corrupt(format!("config.json: {q} query heads over {kv} key and value heads")));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(Error::Corrupt(format!("config.json: head_dim {} is odd", self.head_dim)));
         }
         Ok(self)

@@ -86,7 +86,9 @@ impl RopeScaling {
 impl RopeFields {
     fn scaling(&self, max_positions: usize) -> Result<RopeScaling> {
         if let Some(factor) = self.partial_rotary_factor.filter(|&factor| factor != 1.0) {
-            return Err(Error::Incompatible(format!("config.json: unsupported partial_rotary_factor {factor}: only 1")));
+            return Err(Error::Incompatible(format!(
+                "config.json: unsupported partial_rotary_factor {factor}: only 1"
+            )));
         }
         if self.full_attention.is_some() {
             return Err(Error::Incompatible("config.json: unsupported RoPE that differs between layers".to_owned()));
@@ -103,7 +105,9 @@ impl RopeFields {
     fn llama3(&self, max_positions: usize) -> Result<RopeScaling> {
         let positive = |name: &str, value: Option<f64>| {
             value.filter(|value| value.is_finite() && *value > 0.0).ok_or_else(|| {
-                Error::Corrupt(format!("config.json: RoPE kind llama3 with {name} {value:?}: a positive number is needed"))
+                Error::Corrupt(format!(
+                    "config.json: RoPE kind llama3 with {name} {value:?}: a positive number is needed"
+                ))
             })
         };
         let original = self.original_max_position_embeddings.or(Some(max_positions as f64));

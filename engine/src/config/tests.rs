@@ -65,12 +65,8 @@ fn both_forms_of_rope_give_the_same() {
 
 #[test]
 fn llama3_divides_low_frequencies_and_keeps_high_ones() {
-    let scaling = RopeScaling::Llama3 {
-        factor: 8.0,
-        low_freq_factor: 1.0,
-        high_freq_factor: 4.0,
-        original_context: 8192.0,
-    };
+    let scaling =
+        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192.0 };
     let plain = Rope { theta: 500_000.0, scaling: RopeScaling::None }.frequencies(128);
     let scaled = Rope { theta: 500_000.0, scaling }.frequencies(128);
     assert_eq!(plain[0], scaled[0]);

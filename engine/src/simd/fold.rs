@@ -4,12 +4,12 @@
 //! `(out / sum, lse)` in unnormalised form, with `lse = ln(2) * (max + log2(sum))`; a fold merges the page's own
 //! partial into it by log-sum-exp.
 
+use super::PAGE_TOKENS;
 use super::dispatch::Job;
 use super::lanes::Lanes;
 use super::line::{LANES, Line};
 use super::math::{exp2, reduce};
 use super::matmul::matmul;
-use super::PAGE_TOKENS;
 use crate::Precision;
 
 /// Panels of a page's keys: groups of sixteen tokens.
