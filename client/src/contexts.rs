@@ -90,7 +90,8 @@ impl Client {
     /// `NotFound` when there is none, `Invalid` when there are several.
     pub async fn inspect(&self, prefix: &IdPrefix) -> Result<Inspected> {
         let mut admin = self.control.admin();
-        self.control.answer(admin.inspect(v1::InspectRequest::from(prefix))).await?.try_into()
+        let answer = self.control.answer(admin.inspect(v1::InspectRequest::from(prefix))).await;
+        answer.map_err(|error| error.context(format_args!("chunk {prefix}")))?.try_into()
     }
 
     /// Tells which of the chunks are stored, in the order asked.

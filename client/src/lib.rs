@@ -8,6 +8,20 @@
 //!
 //! KV travels over QUIC, and over gRPC where UDP does not get through. Whatever arrives is checked against what was
 //! asked for and against its checksum before a caller sees it.
+//!
+//! # Examples
+//! ```no_run
+//! use kvdepot_client::{Client, ConnectOptions, FetchRequest};
+//! use kvdepot_proto::{KvSpec, Scope};
+//!
+//! # async fn example(spec: KvSpec, tokens: Vec<u32>) -> kvdepot_client::Result<()> {
+//! let client = Client::connect(&ConnectOptions::new("unix:/run/kvdepot/kvdepot.sock")).await?;
+//! let request = FetchRequest::tokens(Scope::exact(spec), tokens);
+//! let fetched = client.fetch_kv(&request, |progress| println!("{} bytes", progress.received_bytes)).await?;
+//! let stored_tokens = fetched.manifest.end_token();
+//! # Ok(())
+//! # }
+//! ```
 
 mod client;
 mod connect;

@@ -1,4 +1,4 @@
-//! The `kvdepot-engine` command: runs models over prompts and documents, and writes down their KV.
+//! The `kvdepot-engine` command: runs models over shared contexts that a depot keeps.
 
 mod cli;
 

@@ -2,8 +2,6 @@
 
 use kvdepot_codec::Dtype;
 
-use crate::{Error, Result};
-
 /// What weights, KV and the operands of matrix products are held in. Sums, norms and softmax are f32 in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Precision {
@@ -98,17 +96,6 @@ impl Precision {
 impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.dtype().fmt(f)
-    }
-}
-
-impl std::str::FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        [Self::F32, Self::Bf16]
-            .into_iter()
-            .find(|precision| precision.dtype().name() == name)
-            .ok_or_else(|| Error::Invalid(format!("unknown precision {name:?}: use f32 or bf16")))
     }
 }
 

@@ -32,6 +32,12 @@ impl Datagrams {
     const LOOPBACK: Self = Self { initial_bytes: 65_000, largest_bytes: 65_000, segmentation_offload: false };
     const NETWORK: Self = Self { initial_bytes: 1_200, largest_bytes: 6_500, segmentation_offload: true };
 
+    /// Congestion window to start with: ten datagrams, as RFC 9002 has it. A connection whose window does not hold one
+    /// datagram sends nothing at all.
+    pub fn initial_window_bytes(&self) -> u64 {
+        u64::from(self.initial_bytes).saturating_mul(10)
+    }
+
     /// The sizes for the path to `remote`: as large as there are inside the machine, where bytes per datagram decide
     /// the speed; else whatever size the path turns out to carry.
     pub fn towards(remote: IpAddr) -> Self {

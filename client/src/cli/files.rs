@@ -37,8 +37,9 @@ pub(super) fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) 
         .tempfile_in(dir)
         .map_err(unwritable(path))?
         .into_temp_path();
+    let permissions = temporary.metadata().map_err(unwritable(path))?.permissions();
     write(&temporary)?;
-    replace(path, temporary, dir).map_err(unwritable(path))
+    replace(path, temporary, dir, permissions).map_err(unwritable(path))
 }
 
 /// Turns what the system says about writing `path` into an error.
@@ -46,8 +47,10 @@ pub(super) fn unwritable(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
     move |error| Error::new(kind_of(error.kind()), format!("cannot write {}: {error}", path.display()))
 }
 
-fn replace(path: &Path, temporary: TempPath, dir: &Path) -> io::Result<u64> {
+/// `permissions` are those that the user's umask gives a new file; a writer that made the file anew may have lost them.
+fn replace(path: &Path, temporary: TempPath, dir: &Path, permissions: Permissions) -> io::Result<u64> {
     let file = File::open(&temporary)?;
+    file.set_permissions(permissions)?;
     file.sync_all()?;
     temporary.persist(path)?;
     File::open(dir)?.sync_all()?;

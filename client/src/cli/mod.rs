@@ -106,8 +106,9 @@ fn usage_error(refused: &clap::Error) -> ExitCode {
     let json = std::env::args().any(|argument| argument == "--json");
     if refused.use_stderr() && json {
         let text = refused.render().to_string();
-        let message = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
-        return report::fail(&Error::invalid(message), json);
+        let (complaint, _usage) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let words: Vec<_> = complaint.trim_start_matches("error: ").split_whitespace().collect();
+        return report::fail(&Error::invalid(words.join(" ")), json);
     }
     let _ = refused.print();
     ExitCode::from(u8::try_from(refused.exit_code()).unwrap_or(2))

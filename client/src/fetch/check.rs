@@ -85,3 +85,110 @@ fn against_tokens(tokens: &[u32], manifest: &Manifest) -> Result<()> {
 fn wrong(message: String) -> Error {
     Error::new(ErrorKind::Incompatible, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kvdepot_codec::{Dtype, EncodeOptions, Level, Segment};
+    use kvdepot_proto::{ChunkContent, ChunkId, KvSpec, Rope, SegmentEntry};
+
+    use super::*;
+
+    const NUM_TOKENS: usize = 40;
+
+    fn spec() -> KvSpec {
+        KvSpec {
+            model: "model".to_owned(),
+            weights_digest: [1; 32],
+            tokenizer_digest: None,
+            adapter: String::new(),
+            geometry: Geometry::new(1, 1, 64, Dtype::Bf16).unwrap(),
+            rope: Rope { kind: "default".to_owned(), theta: 10_000.0, parameters: Vec::new() },
+            sliding_window: None,
+        }
+    }
+
+    fn segments(level: Level) -> Vec<Segment> {
+        let chunk = KvChunk::zeroed(spec().geometry, NUM_TOKENS).unwrap();
+        kvdepot_codec::encode(&chunk, &EncodeOptions::new(level)).unwrap()
+    }
+
+    /// One chunk of tokens 0..40, encoded at `level`.
+    fn stored(level: Level) -> Manifest {
+        let entries = segments(level)
+            .iter()
+            .map(|segment| SegmentEntry { key: segment.key, segment_bytes: segment.bytes.len() as u64 })
+            .collect();
+        let content = ChunkContent { level, segments: entries };
+        let chunk = ChunkEntry { id: ChunkId::new([9; 32]), start_token: 0, num_tokens: NUM_TOKENS as u32, content };
+        Manifest { spec: spec(), tokens: (0..NUM_TOKENS as u32).collect(), chunks: vec![chunk] }
+    }
+
+    fn received(segment: &Segment) -> ReceivedSegment {
+        ReceivedSegment { chunk_idx: 0, key: segment.key, bytes: Bytes::copy_from_slice(&segment.bytes) }
+    }
+
+    fn asked(tokens: impl IntoIterator<Item = u32>) -> FetchRequest {
+        FetchRequest::tokens(Scope::exact(spec()), tokens.into_iter().collect())
+    }
+
+    #[test]
+    fn a_stored_prefix_of_the_tokens_is_accepted() {
+        assert_eq!(manifest(&asked(0..100), &stored(Level::Q0)), Ok(()));
+        assert_eq!(manifest(&asked(0..100), &Manifest { chunks: vec![], tokens: vec![], spec: spec() }), Ok(()));
+    }
+
+    #[test]
+    fn kv_of_other_tokens_is_refused() {
+        for tokens in [1..100, 0..39] {
+            let error = manifest(&asked(tokens), &stored(Level::Q0)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Incompatible);
+        }
+    }
+
+    #[test]
+    fn kv_of_another_spec_is_refused_with_the_field() {
+        let mut other = stored(Level::Q0);
+        other.spec.rope.theta = 5e5;
+        let error = manifest(&asked(0..100), &other).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible);
+        assert!(error.to_string().contains("rope.theta"), "{error}");
+    }
+
+    #[test]
+    fn a_lossy_chunk_is_refused_in_an_exact_scope_only() {
+        let mut request = asked(0..100);
+        assert_eq!(manifest(&request, &stored(Level::Q2)).unwrap_err().kind(), ErrorKind::Incompatible);
+        request.scope = request.scope.map(|scope| Scope { lossy: true, ..scope });
+        assert_eq!(manifest(&request, &stored(Level::Q2)), Ok(()));
+    }
+
+    #[test]
+    fn another_chunk_than_the_one_named_is_refused() {
+        let request = FetchRequest::chunk(ChunkId::new([8; 32]));
+        assert_eq!(manifest(&request, &stored(Level::Q0)).unwrap_err().kind(), ErrorKind::Incompatible);
+        assert_eq!(manifest(&FetchRequest::chunk(ChunkId::new([9; 32])), &stored(Level::Q0)), Ok(()));
+    }
+
+    #[test]
+    fn a_chunk_that_would_fill_the_memory_is_refused() {
+        let mut huge = stored(Level::Q0);
+        huge.spec.geometry = Geometry::new(1024, 1024, 1024, Dtype::F32).unwrap();
+        let request = FetchRequest::chunk(ChunkId::new([9; 32]));
+        assert_eq!(manifest(&request, &huge).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_segment_is_held_against_manifest_and_checksum() {
+        let manifest = stored(Level::Q0);
+        let [k, v] = segments(Level::Q0).try_into().unwrap();
+        assert_eq!(segment(&manifest, &received(&k)), Ok(()));
+        let swapped = Segment { key: k.key, bytes: v.bytes };
+        assert_eq!(segment(&manifest, &received(&swapped)).unwrap_err().kind(), ErrorKind::Incompatible);
+        let mut flipped = k.clone();
+        *flipped.bytes.last_mut().unwrap() ^= 1;
+        assert_eq!(segment(&manifest, &received(&flipped)).unwrap_err().kind(), ErrorKind::Corrupt);
+        let lossy = segments(Level::Q2).remove(0);
+        assert_eq!(segment(&manifest, &received(&lossy)).unwrap_err().kind(), ErrorKind::Incompatible);
+    }
+}

@@ -8,7 +8,7 @@ use std::{
 
 use kvdepot_proto::{ALPN, transport};
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, MtuDiscoveryConfig, TokioRuntime, TransportConfig,
+    ClientConfig, Endpoint, EndpointConfig, MtuDiscoveryConfig, TokioRuntime, TransportConfig, congestion::CubicConfig,
     crypto::rustls::QuicClientConfig,
 };
 use rustls::{crypto::aws_lc_rs, version::TLS13};
@@ -55,8 +55,11 @@ fn transport_towards(remote: IpAddr) -> TransportConfig {
     let datagrams = transport::Datagrams::towards(remote);
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(datagrams.largest_bytes);
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(datagrams.initial_window_bytes());
     let mut config = TransportConfig::default();
     config
+        .congestion_controller_factory(Arc::new(congestion))
         .initial_mtu(datagrams.initial_bytes)
         .mtu_discovery_config(Some(discovery))
         .enable_segmentation_offload(datagrams.segmentation_offload)

@@ -1,18 +1,23 @@
-//! Progress of a prefill, on standard error and only where that is a terminal.
+//! Progress bars, on standard error and only where that is a terminal.
 
-use std::time::Duration;
-
-use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use kvdepot_engine::{Pace, Prefix, Runner};
 
-/// Prefills tokens under a progress bar.
-pub(super) fn prefill(runner: &Runner, prefix: &mut Prefix, tokens: &[u32]) -> Result<Pace> {
-    let style = ProgressStyle::with_template("prefill {wide_bar} {pos}/{len} tokens {per_sec} {eta}")?;
-    let bar = ProgressBar::new(tokens.len() as u64).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    let before = prefix.tokens().len();
-    let pace = runner.prefill(prefix, tokens, |prefix| bar.set_position((prefix.tokens().len() - before) as u64));
-    bar.finish_and_clear();
-    Ok(pace?)
+/// A bar over tokens that are computed.
+pub(super) fn tokens(what: &'static str, num_tokens: usize) -> ProgressBar {
+    bar(what, num_tokens, "{msg:8} {wide_bar} {human_pos}/{human_len} tokens {per_sec} {eta}")
+}
+
+/// A bar over chunks that are encoded.
+pub(super) fn chunks(what: &'static str, num_chunks: usize) -> ProgressBar {
+    bar(what, num_chunks, "{msg:8} {wide_bar} {pos}/{len} chunks")
+}
+
+/// A bar over bytes on the wire; its length is set when it is known.
+pub(super) fn bytes(what: &'static str) -> ProgressBar {
+    bar(what, 0, "{msg:8} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}")
+}
+
+fn bar(what: &'static str, length: usize, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length as u64).with_style(style).with_message(what)
 }

@@ -116,21 +116,13 @@ impl Runner {
         Ok(self.model.step(&mut [span], &[Group { spans: 0..1, shared_pages: 0 }]).row(0).to_vec())
     }
 
-    /// Refuses tokens outside the vocabulary, and what [`Self::check_context`] refuses.
+    /// Refuses tokens outside the vocabulary and contexts whose attention would not be exact.
     fn check_tokens(&self, tokens: &[u32], context: usize) -> Result<()> {
-        let vocab_size = self.model.config().vocab_size;
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
-            return Err(Error::Invalid(format!("token {token} is outside the vocabulary of {vocab_size}")));
+        let config = self.model.config();
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
+            return Err(Error::Invalid(format!("token {token} is outside the vocabulary of {}", config.vocab_size)));
         }
-        self.check_context(context)
-    }
-
-    /// Refuses contexts longer than those the model computes exactly.
-    ///
-    /// # Errors
-    /// `Invalid` when `context` tokens are more than [`MaxContext`](crate::MaxContext).
-    pub fn check_context(&self, context: usize) -> Result<()> {
-        let limit = self.model.config().max_context;
+        let limit = config.max_context;
         if context > limit.num_tokens {
             let why = if limit.by_sliding_window { "sliding window, which is not computed," } else { "context" };
             return Err(Error::Invalid(format!(

@@ -1,0 +1,156 @@
+//! A running depot: the store opened, both planes served.
+
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kvdepot_proto::data_dir::{CERTIFICATE, Endpoints, SOCKET};
+use kvdepot_proto::{Error, ErrorKind, Result};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tonic_health::server::HealthReporter;
+
+use crate::blocking::blocking;
+use crate::clock::system_clock;
+use crate::depot::Depot;
+use crate::endpoints::EndpointsFile;
+use crate::grpc::{self, Identification, UnixSocket};
+use crate::quic::{self, Transport};
+use crate::settings::{ListenSettings, Settings};
+use crate::tls::{self, Certificate};
+
+/// Directory of the store, inside the data directory.
+const STORE: &str = "store";
+/// How long the last uses of the store may take once everything is told to stop.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A running depot. Dropping it stops it at once; [`shutdown`](Self::shutdown) lets transfers end first.
+pub struct Daemon {
+    endpoints: Endpoints,
+    depot: Arc<Depot>,
+    closed: oneshot::Receiver<()>,
+    health: HealthReporter,
+    stop: watch::Sender<bool>,
+    servers: JoinSet<()>,
+    drain: Duration,
+    _socket: UnixSocket,
+    _endpoints_file: EndpointsFile,
+}
+
+impl Daemon {
+    /// Opens the data directory, which is made if missing, and serves it.
+    ///
+    /// # Errors
+    /// `Invalid` for settings that do not fit, `Unavailable` when the directory is in use or an address is taken,
+    /// `Incompatible` when the directory was made by another version or with other chunks, `Corrupt` when its store
+    /// cannot be read.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        settings.check()?;
+        let data_dir = settings.data_dir.clone();
+        make_dir(&data_dir)?;
+        let (store, store_dir) = (settings.store.clone(), data_dir.join(STORE));
+        let (depot, closed) = blocking(move || Depot::open(&store_dir, &store, system_clock())).await?;
+        let depot = Arc::new(depot);
+        let names = tls::names([settings.grpc.host(), settings.quic.host()]);
+        let certificate = Certificate::of_data_dir(&data_dir, names)?;
+        let listener = bind_tcp(&settings.grpc).await?;
+        let transport = Transport::bind(resolve("quic", &settings.quic).await?, &certificate)?;
+        let (socket, unix_listener) = UnixSocket::bind(&data_dir.join(SOCKET))?;
+        let endpoints = Endpoints {
+            grpc: listener.local_addr().map_err(|error| unavailable("grpc.listen", &error))?.to_string(),
+            quic: transport.local_addr()?.to_string(),
+            socket: data_dir.join(SOCKET),
+            ca: data_dir.join(CERTIFICATE),
+            pid: std::process::id(),
+        };
+        let identification = Identification {
+            started: Instant::now(),
+            quic_address: endpoints.quic.clone(),
+            certificate_der: certificate.certificate.to_vec(),
+        };
+        let (routes, health) = grpc::services(&depot, identification).await?;
+        let (stop, stopping) = watch::channel(false);
+        let mut servers = JoinSet::new();
+        servers.spawn(quic::serve(Arc::clone(&depot), transport, stopping.clone()));
+        servers.spawn(logged(grpc::serve_unix(routes.clone(), unix_listener, stopped(stopping.clone()))));
+        servers.spawn(async move { logged(grpc::serve_tls(routes, listener, &certificate, stopped(stopping))).await });
+        let endpoints_file = EndpointsFile::write(&data_dir, &endpoints)?;
+        let drain = Duration::from_secs(settings.shutdown.drain_secs);
+        tracing::info!(grpc = endpoints.grpc, quic = endpoints.quic, data_dir = %data_dir.display(), "serving");
+        Ok(Self {
+            endpoints,
+            depot,
+            closed,
+            health,
+            stop,
+            servers,
+            drain,
+            _socket: socket,
+            _endpoints_file: endpoints_file,
+        })
+    }
+
+    /// Where it listens.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Takes no more requests, waits for those in progress as long as the settings say, and closes the store.
+    ///
+    /// # Errors
+    /// `Busy` or `Unavailable` when the system refuses to write what is left to write; nothing that was acknowledged
+    /// is lost.
+    pub async fn shutdown(mut self) -> Result<()> {
+        grpc::stop_serving(&self.health).await;
+        self.stop.send_replace(true);
+        let drained = async { while self.servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.drain, drained).await.is_err() {
+            tracing::warn!(drain_secs = self.drain.as_secs(), "transfers in progress did not end in time");
+        }
+        self.servers.shutdown().await;
+        let depot = Arc::clone(&self.depot);
+        let flushed = blocking(move || depot.flush()).await;
+        drop(self.depot);
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.closed).await.is_err() {
+            tracing::warn!("the store is still in use");
+        }
+        tracing::info!("stopped");
+        flushed
+    }
+}
+
+/// Made for its owner only: whoever reads the directory reads every tenant's tokens.
+fn make_dir(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| unavailable(&format!("data directory {}", path.display()), &error))
+}
+
+async fn bind_tcp(settings: &ListenSettings) -> Result<TcpListener> {
+    let listen = resolve("grpc", settings).await?;
+    TcpListener::bind(listen).await.map_err(|error| unavailable(&format!("grpc.listen {listen}"), &error))
+}
+
+async fn resolve(section: &str, settings: &ListenSettings) -> Result<SocketAddr> {
+    let what = format!("{section}.listen {}", settings.listen);
+    let mut addresses = tokio::net::lookup_host(&settings.listen).await.map_err(|error| unavailable(&what, &error))?;
+    addresses.next().ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("{what} has no address")))
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // Without a sender the daemon was dropped: stop as well.
+    let _ = stop.wait_for(|stopping| *stopping).await;
+}
+
+async fn logged(server: impl Future<Output = Result<()>>) {
+    if let Err(error) = server.await {
+        tracing::error!(%error, "a server ended");
+    }
+}
+
+fn unavailable(what: &str, error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{what}: {error}"))
+}

@@ -1,0 +1,49 @@
+//! The receiving end of a put, the same for both planes: a thread of its own stages what arrives, then commits.
+
+use kvdepot_proto::{ReceivedSegment, Result};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::blocking::flatten;
+use crate::depot::{Committed, StagedPut};
+
+/// Segments that wait to be staged, besides the one that is.
+const WAITING_SEGMENTS: usize = 2;
+
+/// A whole segment, and the claim on its sender's share of memory.
+pub(crate) struct Delivery {
+    pub(crate) segment: ReceivedSegment,
+    pub(crate) _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// A put that takes segments. Dropping all of its senders before it is complete drops the put.
+pub(crate) struct Intake {
+    outcome: JoinHandle<Result<Committed>>,
+}
+
+impl Intake {
+    /// Starts staging what is sent, and commits when everything has arrived.
+    pub(crate) fn start(put: StagedPut) -> (mpsc::Sender<Delivery>, Self) {
+        let (sender, deliveries) = mpsc::channel(WAITING_SEGMENTS);
+        (sender, Self { outcome: tokio::task::spawn_blocking(move || stage_and_commit(put, deliveries)) })
+    }
+
+    /// What the put came to.
+    ///
+    /// # Errors
+    /// As [`StagedPut::stage`] and [`StagedPut::commit`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the put to its senders.
+    pub(crate) async fn outcome(self) -> Result<Committed> {
+        flatten(self.outcome.await)
+    }
+}
+
+fn stage_and_commit(mut put: StagedPut, mut deliveries: mpsc::Receiver<Delivery>) -> Result<Committed> {
+    while !put.is_complete() {
+        let Some(delivery) = deliveries.blocking_recv() else { break };
+        put.stage(&delivery.segment)?;
+    }
+    put.commit()
+}
