@@ -32,6 +32,9 @@ impl DataPlane {
     const MAX_IDLE: usize = 4;
 
     pub(crate) fn new(control: Control, choice: TransportChoice) -> Self {
+        if choice != TransportChoice::Grpc {
+            quic::warm_up();
+        }
         Self { control, choice, idle: Mutex::default(), avoid_until: Mutex::default() }
     }
 
