@@ -1,1 +1,60 @@
-fn main() {}
+//! Encode and decode of one chunk at each level, in bytes of plain KV per second, beside memcpy.
+//!
+//! `cargo bench -p kvdepot-benches --bench codec`
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use half::bf16;
+use kvdepot_codec::{Dtype, EncodeOptions, Geometry, KvChunk, Level, decode, encode};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+const SEED: u64 = 20_260_731;
+/// Tokens of the chunk.
+const NUM_TOKENS: usize = 256;
+
+/// A chunk shaped like two layers of Llama 3.1 8B: channels of a head differ in spread and mean, as real ones do.
+fn chunk() -> KvChunk {
+    let geometry = Geometry::new(2, 8, 128, Dtype::Bf16).expect("within the limits");
+    let mut rng = SmallRng::seed_from_u64(SEED);
+    let channels: Vec<(f32, f32)> = (0..geometry.channels())
+        .map(|_| (rng.random_range(-1.0..1.0), rng.random_range(-3.0f32..1.0).exp2()))
+        .collect();
+    let mut gaussian = || (0..6).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>() / 1.41;
+    let elements = channels.iter().cycle().take(2 * geometry.num_layers() * NUM_TOKENS * channels.len());
+    let bytes = elements.flat_map(|(mean, spread)| bf16::from_f32(mean + spread * gaussian()).to_le_bytes()).collect();
+    KvChunk::from_bytes(geometry, NUM_TOKENS, bytes).expect("as many elements as the shape has")
+}
+
+fn memcpy(group: &mut BenchmarkGroup<'_, WallTime>, chunk: &KvChunk) {
+    let mut copy = chunk.bytes().to_vec();
+    group.bench_function("memcpy", |bencher| {
+        bencher.iter(|| black_box(&mut copy).copy_from_slice(black_box(chunk.bytes())));
+    });
+}
+
+fn level(group: &mut BenchmarkGroup<'_, WallTime>, chunk: &KvChunk, level: Level) {
+    let options = EncodeOptions::new(level);
+    let segments = encode(chunk, &options).expect("finite elements encode");
+    let encoded_bytes: usize = segments.iter().map(|segment| segment.bytes.len()).sum();
+    println!("{level}: ratio {:.3} on synthetic KV", chunk.bytes().len() as f64 / encoded_bytes as f64);
+    group.bench_function(format!("encode/{level}"), |bencher| bencher.iter(|| encode(black_box(chunk), &options)));
+    group.bench_function(format!("decode/{level}"), |bencher| {
+        bencher.iter(|| {
+            let bytes = segments.iter().map(|segment| segment.bytes.as_slice());
+            decode(*chunk.geometry(), chunk.num_tokens(), black_box(bytes))
+        });
+    });
+}
+
+fn codec(criterion: &mut Criterion) {
+    let chunk = chunk();
+    let mut group = criterion.benchmark_group("codec");
+    group.throughput(Throughput::Bytes(chunk.bytes().len() as u64));
+    memcpy(&mut group, &chunk);
+    Level::ALL.into_iter().for_each(|each| level(&mut group, &chunk, each));
+    group.finish();
+}
+
+criterion_group!(benches, codec);
+criterion_main!(benches);

@@ -5,6 +5,9 @@ mod depot;
 mod transfer;
 mod unix;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::sync::Arc;
 

@@ -18,6 +18,8 @@ pub mod logging;
 mod quic;
 pub mod settings;
 mod store;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod verify;
 mod wire;

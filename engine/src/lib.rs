@@ -1,1 +1,37 @@
 //! Attached inference engine: prefix-shared batched decoding over a depot.
+//!
+//! Computes models of the Llama family from Hugging Face directories on CPUs, in f32 or bf16. It knows tokens, pages
+//! and attention; it knows nothing of the network: KV that was computed elsewhere is handed to it as
+//! [`KvChunk`](kvdepot_codec::KvChunk)s.
+//!
+//! - [`Model`]: a directory's weights, loaded and packed; [`ModelConfig`]: its shape.
+//! - [`Runner`]: prefill into a [`Prefix`], export and import of its KV, and groups of [`Request`]s decoded over it.
+//! - [`Sampling`]: how tokens are chosen; [`TextCodec`]: text to tokens and back.
+//!
+//! **Batch invariance.** On one machine and in one [`Precision`], each result is a function of its own tokens alone, bit
+//! for bit: not of the number of threads, of who else is in the batch, of how a prefill was cut, or of [`Sharing`].
+
+mod attention;
+mod config;
+mod error;
+mod kv;
+mod linear;
+mod model;
+mod precision;
+mod rows;
+mod runner;
+mod sample;
+mod simd;
+mod text;
+mod weights;
+
+pub use config::{Architecture, Biases, MaxContext, ModelConfig, Rope, RopeScaling};
+pub use error::{Error, ErrorKind, Result};
+pub use kv::KvPool;
+pub use model::Model;
+pub use precision::Precision;
+pub use runner::{Completion, FinishReason, GroupReport, Pace, Prefix, Request, Runner, Settings, Sharing};
+pub use sample::{Choice, Sampling};
+pub use simd::PAGE_TOKENS;
+pub use text::TextCodec;
+pub use weights::{Checkpoint, WeightsDigest};

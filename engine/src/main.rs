@@ -1,2 +1,7 @@
-//! Entry point.
-fn main() {}
+//! The `kvdepot-engine` command: runs models over shared contexts that a depot keeps.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

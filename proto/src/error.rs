@@ -44,6 +44,34 @@ impl ErrorKind {
         Self::ALL.into_iter().map(|(kind, _)| kind).find(|kind| *kind as u32 == code).unwrap_or(Self::Internal)
     }
 
+    /// The name in the JSON of the programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Invalid => "invalid",
+            Self::Incompatible => "incompatible",
+            Self::Corrupt => "corrupt",
+            Self::Denied => "denied",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The exit code of the programs: 0 is success, 1 any other error.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Internal => 1,
+            Self::Invalid => 2,
+            Self::NotFound => 3,
+            Self::Incompatible => 4,
+            Self::Corrupt => 5,
+            Self::Denied => 6,
+            Self::Busy => 7,
+            Self::Unavailable => 8,
+        }
+    }
+
     /// The gRPC status code of the kind.
     pub fn grpc_code(self) -> Code {
         Self::ALL.into_iter().find(|(kind, _)| *kind == self).map_or(Code::Internal, |(_, code)| code)

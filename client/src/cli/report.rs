@@ -6,8 +6,6 @@ use kvdepot_client::Error;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::exit;
-
 /// What a command has to say.
 pub(super) trait Report {
     fn json(&self) -> Value;
@@ -35,13 +33,13 @@ pub(super) fn print(report: &dyn Report, json: bool) -> ExitCode {
 
 /// Prints an error, and gives the exit code of its kind.
 pub(super) fn fail(error: &Error, json: bool) -> ExitCode {
-    let (kind, code) = exit::of(error.kind());
+    let kind = error.kind();
     if json {
-        let _ = write_line(&json!({"error": {"kind": kind, "message": error.to_string()}}).to_string());
+        let _ = write_line(&json!({"error": {"kind": kind.name(), "message": error.to_string()}}).to_string());
     } else {
         eprintln!("error: {error}");
     }
-    ExitCode::from(code)
+    ExitCode::from(kind.exit_code())
 }
 
 fn write_line(text: &str) -> std::io::Result<()> {

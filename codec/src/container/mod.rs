@@ -1,7 +1,7 @@
 //! `.kvd` files: an encoded context, self-contained. `FORMAT.md`, "Container".
 //!
-//! The header lists every segment, so that a reader finds one without touching the others; a [`Writer`] takes chunks one
-//! by one and writes that header last.
+//! The header lists every segment, so that a reader finds one without touching the others; a [`Writer`] takes chunks
+//! one by one and writes that header last.
 
 mod header;
 mod writer;
@@ -57,6 +57,7 @@ impl Description {
 #[derive(Debug)]
 pub struct Container<'a> {
     description: Description,
+    /// In the order of their chunks, and within `segments`.
     entries: Vec<Entry>,
     segments: &'a [u8],
 }
@@ -97,9 +98,9 @@ impl<'a> Container<'a> {
 
     /// Segments of a chunk by key, encoded. None for a chunk that does not exist.
     pub fn segments(&self, chunk: usize) -> impl Iterator<Item = (SegmentKey, &'a [u8])> {
-        let segments = self.segments;
-        let of_chunk = self.entries.iter().filter(move |entry| entry.chunk == chunk);
-        of_chunk.map(move |entry| (entry.key, segments.get(entry.range.clone()).unwrap_or_default()))
+        let [start, end] =
+            [chunk, chunk.saturating_add(1)].map(|chunk| self.entries.partition_point(|entry| entry.chunk < chunk));
+        self.entries[start..end].iter().map(|entry| (entry.key, &self.segments[entry.range.clone()]))
     }
 
     /// Decodes a chunk.

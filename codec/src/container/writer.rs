@@ -25,8 +25,11 @@ impl<W: Write + Seek> Writer<W> {
     /// `InvalidInput` when the description cannot be; else those of `out`.
     pub fn new(mut out: W, description: Description, segments_per_chunk: usize) -> io::Result<Self> {
         description.check()?;
+        if segments_per_chunk == 0 {
+            return Err(Error::Invalid("no segments per chunk".into()).into());
+        }
         let num_entries = description.num_chunks().saturating_mul(segments_per_chunk);
-        let header_bytes = Header::encoded_bytes(&description, num_entries);
+        let header_bytes = Header::encoded_bytes(&description, num_entries)?;
         out.seek(SeekFrom::Start(header_bytes as u64))?;
         let header = Header { description, entries: Vec::new() };
         Ok(Self { out, header, segments_per_chunk, next_chunk: 0, segments_bytes: 0 })

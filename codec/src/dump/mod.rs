@@ -156,6 +156,9 @@ fn shape_of(tensor: &TensorView<'_>, num_layers: usize) -> Result<(Geometry, usi
     let &[num_tokens, num_kv_heads, head_dim] = tensor.shape() else {
         return Err(Error::Invalid(format!("shape {:?} is not [tokens, kv_heads, head_dim]", tensor.shape())));
     };
+    if num_tokens == 0 {
+        return Err(Error::Invalid("the dump holds no tokens".into()));
+    }
     let [num_layers, num_kv_heads, head_dim] =
         [num_layers, num_kv_heads, head_dim].map(|size| u32::try_from(size).unwrap_or(u32::MAX));
     Ok((Geometry::new(num_layers, num_kv_heads, head_dim, dtype)?, num_tokens))

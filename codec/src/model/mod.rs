@@ -33,7 +33,7 @@ pub(crate) struct Slice {
     pub(crate) freq: u32,
 }
 
-/// What a decoder needs to know of one slot: symbol (5 bits), freq (12 bits) and the slot's place in its slice (12 bits).
+/// What a decoder needs to know of one slot: symbol (5 bits), freq (12 bits), the slot's place in its slice (12 bits).
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Slot(u32);
 

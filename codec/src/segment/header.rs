@@ -40,8 +40,8 @@ impl SegmentHeader {
     /// Reads the header of the segment that `bytes` is, whole. Checks structure only: see [`verify`](crate::verify).
     ///
     /// # Errors
-    /// `Corrupt` when the bytes are not a segment of the length they state, `Incompatible` when a field has a value that
-    /// this build does not know.
+    /// `Corrupt` when the bytes are not a segment of the length they state, `Incompatible` when a field has a value
+    /// that this build does not know.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let mut fields = fields_of(bytes)?;
         let level = known("level", fields.u8("level")?, Level::from_code)?;
@@ -101,7 +101,9 @@ impl SegmentHeader {
         for field in [narrow(self.first_layer), narrow(self.num_layers), 0] {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
-        bytes.extend_from_slice(&u32::try_from(self.preamble_bytes).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(
+            &u32::try_from(self.preamble_bytes).expect("a segment's bound fits 32 bits").to_le_bytes(),
+        );
         bytes.extend_from_slice(&NO_PROFILE.to_le_bytes());
         bytes.extend_from_slice(&[0; 16]);
         for measure in [self.distortion.mse, self.distortion.max_error, self.distortion.max_head_error_norm] {
@@ -231,10 +233,7 @@ fn read_distortion(fields: &mut Cursor<'_>) -> Result<Distortion> {
     Ok(Distortion { mse, max_error, max_head_error_norm })
 }
 
-/// A field that the limits of geometry and chunk keep within 16 bits.
+/// A field of 16 bits.
 fn narrow(field: usize) -> u16 {
-    u16::try_from(field).unwrap_or(u16::MAX)
+    u16::try_from(field).expect("limits of geometry and chunk fit 16 bits")
 }
-
-#[cfg(test)]
-mod tests;

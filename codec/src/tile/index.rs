@@ -22,8 +22,7 @@ impl TileWriter {
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.tiles.len();
         write(&mut self.tiles);
-        // A segment is at most `bounds::MAX_SEGMENT_BYTES`, which fits.
-        let length = u32::try_from(self.tiles.len().saturating_sub(start)).unwrap_or(u32::MAX);
+        let length = u32::try_from(self.tiles.len().saturating_sub(start)).expect("a segment's bound fits 32 bits");
         self.index.extend_from_slice(&length.to_le_bytes());
     }
 

@@ -70,10 +70,10 @@ pub(crate) fn write_verbatim<'a>(head: impl Iterator<Item = &'a [u8]>, out: &mut
 }
 
 fn write_header(coding: u8, num_lanes: usize, num_words: usize, out: &mut Vec<u8>) {
-    debug_assert!(num_lanes <= LANES);
-    out.extend_from_slice(&[coding, u8::try_from(num_lanes).unwrap_or_default(), 0, 0]);
-    // A tile has at most 2^22 symbols and thus words: MAX_TOKENS * MAX_HEAD_DIM.
-    out.extend_from_slice(&u32::try_from(num_words).unwrap_or_default().to_le_bytes());
+    let num_lanes = u8::try_from(num_lanes).expect("at most 32 lanes");
+    let num_words = u32::try_from(num_words).expect("at most a word per element, which a segment's bound limits");
+    out.extend_from_slice(&[coding, num_lanes, 0, 0]);
+    out.extend_from_slice(&num_words.to_le_bytes());
 }
 
 /// Appends zeros up to a multiple of [`ALIGNMENT`].

@@ -43,7 +43,7 @@ fn scale<E: Element>(elements: &[u8]) -> std::result::Result<f32, usize> {
 fn not_finite(plane: &Plane<'_>, token: usize, channel: usize) -> Error {
     let (head, d) = (channel / plane.shape.head_dim, channel % plane.shape.head_dim);
     Error::Invalid(format!(
-        "element {d} of kv head {head} in {:?} of layer {}, token {token}, is not finite: level q2 takes finite values only",
+        "element {d} of kv head {head} in {:?} of layer {}, token {token}, is not finite: level q2 takes finite ones",
         plane.side, plane.layer
     ))
 }

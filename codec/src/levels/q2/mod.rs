@@ -20,7 +20,7 @@ const PARAMETER_BYTES: usize = 1;
 /// Bytes of a plane's preamble before its scales.
 const PREAMBLE_HEADER_BYTES: usize = 4;
 
-/// Bytes that one plane adds to the preamble: the number of bins and each token's scale, an element of the plane's dtype.
+/// Bytes that one plane adds to the preamble: the number of bins, and each token's scale as an element.
 pub(super) const fn preamble_bytes(element_bytes: usize, num_tokens: usize) -> usize {
     (PREAMBLE_HEADER_BYTES + num_tokens * element_bytes).next_multiple_of(ALIGNMENT)
 }

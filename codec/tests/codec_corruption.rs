@@ -1,0 +1,200 @@
+//! Promise: a truncated, extended or changed segment is an error, never data, a panic or a large allocation.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod common;
+
+use common::{decode_all, geometry, model_like, options};
+use kvdepot_codec::{
+    Dtype, EncodeOptions, ErrorKind, Geometry, KvChunk, Level, Segment, SegmentHeader, decode_segment, encode, verify,
+};
+use proptest::prelude::*;
+
+/// Offset of the checksum in a segment's header.
+const CHECKSUM: std::ops::Range<usize> = 88..96;
+const HEADER_BYTES: usize = 96;
+
+fn samples() -> Vec<(KvChunk, Segment)> {
+    let chunk = |dtype| model_like(geometry(2, 2, 8, dtype), 37, 11);
+    let encoded = |dtype, level| {
+        let chunk = chunk(dtype);
+        let segment = encode(&chunk, &options(level, 2)).unwrap().swap_remove(0);
+        (chunk, segment)
+    };
+    vec![encoded(Dtype::Bf16, Level::Q0), encoded(Dtype::F32, Level::Q0), encoded(Dtype::F16, Level::Q2)]
+}
+
+fn decode_into(chunk: &KvChunk, bytes: &[u8]) -> kvdepot_codec::Result<SegmentHeader> {
+    decode_segment(bytes, &mut KvChunk::zeroed(*chunk.geometry(), chunk.num_tokens()).unwrap())
+}
+
+/// Makes the checksum fit the bytes again, as an attacker would.
+fn seal(bytes: &mut [u8]) {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(&bytes[..CHECKSUM.start]);
+    hash.update(&bytes[CHECKSUM.end..]);
+    bytes[CHECKSUM].copy_from_slice(&hash.digest().to_le_bytes());
+}
+
+#[test]
+fn every_truncation_is_corrupt() {
+    for (chunk, segment) in samples() {
+        for length in 0..segment.bytes.len() {
+            let bytes = &segment.bytes[..length];
+            assert_eq!(verify(bytes).unwrap_err().kind(), ErrorKind::Corrupt, "{length}");
+            assert_eq!(decode_into(&chunk, bytes).unwrap_err().kind(), ErrorKind::Corrupt, "{length}");
+            assert!(SegmentHeader::parse(bytes).is_err());
+        }
+    }
+}
+
+#[test]
+fn surplus_bytes_are_corrupt() {
+    for (_, mut segment) in samples() {
+        segment.bytes.push(0);
+        assert_eq!(verify(&segment.bytes).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
+fn every_bit_flip_is_an_error() {
+    for (chunk, segment) in samples() {
+        let mut bytes = segment.bytes;
+        for bit in 0..8 * bytes.len() {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let error = verify(&bytes).unwrap_err();
+            // The version alone is read before the checksum: another one may have another checksum.
+            let in_version = (4..6).contains(&(bit / 8));
+            assert_eq!(error.kind() == ErrorKind::Incompatible, in_version, "bit {bit}: {error}");
+            assert!(decode_into(&chunk, &bytes).is_err());
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(decode_into(&chunk, &bytes).is_ok());
+    }
+}
+
+#[test]
+fn every_truncation_with_a_fitting_checksum_and_length_is_an_error() {
+    for (chunk, segment) in samples() {
+        for length in HEADER_BYTES..segment.bytes.len() {
+            let mut bytes = segment.bytes[..length].to_vec();
+            bytes[80..88].copy_from_slice(&(length as u64).to_le_bytes());
+            seal(&mut bytes);
+            assert!(verify(&bytes).is_ok());
+            assert!(decode_into(&chunk, &bytes).is_err(), "{length}");
+        }
+    }
+}
+
+proptest! {
+    /// Behind a checksum that fits, changes may give other data, but no panic.
+    #[test]
+    fn forged_bytes_never_panic(
+        sample in 0usize..3,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let (chunk, segment) = samples().swap_remove(sample);
+        let mut bytes = segment.bytes;
+        for (place, value) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        seal(&mut bytes);
+        let _ = decode_into(&chunk, &bytes);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(verify(&bytes).is_err());
+    }
+}
+
+/// A segment with one header field changed and the checksum made to fit.
+fn with_field(offset: usize, value: &[u8]) -> Vec<u8> {
+    let (_, segment) = samples().swap_remove(0);
+    let mut bytes = segment.bytes;
+    bytes[offset..offset + value.len()].copy_from_slice(value);
+    seal(&mut bytes);
+    bytes
+}
+
+#[test]
+fn unknown_codes_are_incompatible_and_named() {
+    let cases: [(usize, u8, &str); 7] = [
+        (4, 2, "version 2"),
+        (6, 9, "level 9"),
+        (7, 1, "quality layer 1"),
+        (9, 7, "dtype 7"),
+        (10, 5, "model set 5"),
+        (11, 1, "RoPE kind 1"),
+        (32, 3, "profile 3"),
+    ];
+    for (offset, code, message) in cases {
+        let bytes = with_field(offset, &[code]);
+        for error in [verify(&bytes).unwrap_err(), SegmentHeader::parse(&bytes).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Incompatible);
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+}
+
+#[test]
+fn impossible_fields_are_corrupt() {
+    let nan = f64::NAN.to_le_bytes();
+    let cases: [(usize, &[u8]); 8] = [
+        (12, &[0, 0]),
+        (16, &[255, 255]),
+        (18, &[0, 0]),
+        (18, &[1, 16]),
+        (22, &[2, 0]),
+        (24, &[0, 0]),
+        (26, &[1, 0]),
+        (56, &nan),
+    ];
+    for (offset, value) in cases {
+        assert_eq!(verify(&with_field(offset, value)).unwrap_err().kind(), ErrorKind::Corrupt, "field at {offset}");
+    }
+}
+
+#[test]
+fn a_stated_size_that_is_not_earned_allocates_nothing() {
+    // 1024 layers, heads and dimensions, 4096 tokens: the planes would take terabytes.
+    let mut bytes = with_field(12, &[0, 4, 0, 4, 0, 4, 0, 16]);
+    bytes[22..26].copy_from_slice(&[0, 0, 0, 4]);
+    seal(&mut bytes);
+    assert!(verify(&bytes).is_ok());
+    let chunk = samples().swap_remove(0).0;
+    assert_eq!(decode_into(&chunk, &bytes).unwrap_err().kind(), ErrorKind::Incompatible);
+}
+
+#[test]
+fn another_shape_is_incompatible() {
+    let (chunk, segment) = samples().swap_remove(0);
+    let other = |geometry: Geometry, num_tokens| {
+        decode_segment(&segment.bytes, &mut KvChunk::zeroed(geometry, num_tokens).unwrap()).unwrap_err().kind()
+    };
+    assert_eq!(other(*chunk.geometry(), 36), ErrorKind::Incompatible);
+    assert_eq!(other(geometry(2, 2, 9, Dtype::Bf16), 37), ErrorKind::Incompatible);
+    assert_eq!(other(geometry(2, 2, 8, Dtype::F16), 37), ErrorKind::Incompatible);
+}
+
+#[test]
+fn planes_covered_twice_or_never_are_named() {
+    let chunk = model_like(geometry(3, 1, 8, Dtype::Bf16), 20, 1);
+    let mut segments = encode(&chunk, &EncodeOptions::new(Level::Q0)).unwrap();
+    let missing = segments.pop().unwrap();
+    let error = decode_all(&chunk, &segments).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Invalid, "no segment holds V of layer 2"));
+    segments.extend([missing.clone(), missing]);
+    let error = decode_all(&chunk, &segments).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Invalid, "two segments hold V of layer 2"));
+}
+
+#[test]
+fn options_without_such_a_segment_are_invalid() {
+    let chunk = model_like(geometry(3, 1, 8, Dtype::Bf16), 20, 1);
+    let options = options(Level::Q0, 2);
+    let mut key = options.segment_keys(chunk.geometry()).last().unwrap();
+    assert_eq!(key.layer_group, 1);
+    key.layer_group = 2;
+    assert_eq!(kvdepot_codec::encode_segment(&chunk, &options, key).unwrap_err().kind(), ErrorKind::Invalid);
+}

@@ -1,0 +1,232 @@
+//! Attention of a step's queries to paged KV: shared prefixes once for all their requests, the rest per request.
+//!
+//! Rows are (token, query head) pairs; those of one KV head are taken in blocks. A block folds the pages that its group
+//! shares with all of its rows stacked, so that a shared page is read once for all requests, then each request's own
+//! pages with that request's rows. Keys and values are never expanded for grouped-query heads.
+//!
+//! A page is folded into a row's state the same way whoever else is in the block, and pages are folded in the order of
+//! their positions: what is shared changes who reads a page together, never a bit of the result.
+//!
+//! Source: BatchLLM (arXiv 2412.03594, section 5), prefix and distinct parts merged by log-sum-exp.
+
+use std::ops::Range;
+
+use kvdepot_codec::Side;
+use rayon::prelude::*;
+
+use crate::kv::{KvLayout, Page};
+use crate::model::{Group, Span};
+use crate::rows::Rows;
+use crate::simd::{FoldStates, FoldView, Kernels, LANES, Operand, PAGE_TOKENS, Scratch};
+
+/// Rows of one block: enough to use a page well while it is in the cache, few enough to spread over threads.
+const BLOCK_ROWS: usize = 64;
+
+/// How a step's rows are cut into blocks; the same for every layer and KV head.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    blocks: Vec<Block>,
+    /// Query heads that share one KV head.
+    group_size: usize,
+}
+
+/// Tokens whose rows are stacked.
+#[derive(Debug)]
+struct Block {
+    /// Leading pages that all runs have in common.
+    shared_pages: usize,
+    runs: Vec<Run>,
+}
+
+/// Consecutive tokens of one span.
+#[derive(Debug)]
+struct Run {
+    /// The span, which names the pages.
+    span: usize,
+    /// Rows of the step that hold the tokens.
+    tokens: Range<usize>,
+    /// Position of the first token.
+    position: usize,
+}
+
+impl Run {
+    /// Pages that hold what the run's last token sees.
+    fn num_pages(&self) -> usize {
+        (self.position + self.tokens.len()).div_ceil(PAGE_TOKENS)
+    }
+}
+
+impl Plan {
+    /// Cuts the tokens of each group into blocks.
+    pub(crate) fn new(spans: &[Span<'_>], groups: &[Group], group_size: usize) -> Self {
+        let block_tokens = (BLOCK_ROWS / group_size).max(1);
+        let mut blocks = Vec::new();
+        let mut first_row = 0;
+        for group in groups {
+            let mut room = 0;
+            for span in group.spans.clone() {
+                let (start, tokens) = (spans[span].sequence.num_tokens(), spans[span].tokens.len());
+                let mut taken = 0;
+                while taken < tokens {
+                    if room == 0 {
+                        blocks.push(Block { shared_pages: group.shared_pages, runs: Vec::new() });
+                        room = block_tokens;
+                    }
+                    let count = room.min(tokens - taken);
+                    let rows = first_row + taken..first_row + taken + count;
+                    let run = Run { span, tokens: rows, position: start + taken };
+                    blocks.last_mut().expect("pushed above").runs.push(run);
+                    (taken, room) = (taken + count, room - count);
+                }
+                first_row += tokens;
+            }
+        }
+        Self { blocks, group_size }
+    }
+
+    /// Attention of one layer: `[tokens, q_heads * head_dim]` from `qkv`, whose rows begin with the queries.
+    pub(crate) fn attend(
+        &self,
+        kernels: &Kernels,
+        layout: &KvLayout,
+        layer: usize,
+        qkv: &Rows,
+        spans: &[Span<'_>],
+    ) -> Rows {
+        let geometry = layout.geometry;
+        let layer = LayerView { kernels, layout, layer, group_size: self.group_size, qkv, spans };
+        let tasks: Vec<(&Block, usize)> =
+            self.blocks.iter().flat_map(|block| (0..geometry.num_kv_heads()).map(move |head| (block, head))).collect();
+        let outputs: Vec<Rows> = tasks.par_iter().map(|(block, head)| layer.attend(block, *head)).collect();
+
+        let head_dim = geometry.head_dim();
+        let mut out = Rows::zeroed(qkv.num_rows(), geometry.num_kv_heads() * self.group_size * head_dim);
+        for ((block, kv_head), output) in tasks.into_iter().zip(&outputs) {
+            for (row, (token, q_head)) in layer.rows(block, kv_head).enumerate() {
+                out.row_mut(token)[q_head * head_dim..][..head_dim].copy_from_slice(&output.row(row)[..head_dim]);
+            }
+        }
+        out
+    }
+}
+
+/// One layer's inputs.
+struct LayerView<'a> {
+    kernels: &'a Kernels,
+    layout: &'a KvLayout,
+    layer: usize,
+    group_size: usize,
+    qkv: &'a Rows,
+    spans: &'a [Span<'a>],
+}
+
+impl LayerView<'_> {
+    /// Token and query head of each row of a block: runs in order, then tokens, then heads.
+    fn rows(&self, block: &Block, kv_head: usize) -> impl Iterator<Item = (usize, usize)> {
+        let heads = kv_head * self.group_size..(kv_head + 1) * self.group_size;
+        block
+            .runs
+            .iter()
+            .flat_map(|run| run.tokens.clone())
+            .flat_map(move |token| heads.clone().map(move |head| (token, head)))
+    }
+
+    /// Attention of one block at one KV head: `[rows, channels rounded up to panels]`.
+    fn attend(&self, block: &Block, kv_head: usize) -> Rows {
+        let seen: Vec<usize> = block
+            .runs
+            .iter()
+            .flat_map(|run| run.position + 1..=run.position + run.tokens.len())
+            .flat_map(|seen| std::iter::repeat_n(seen, self.group_size))
+            .collect();
+        let num_rows = seen.len();
+        let mut states = States::new(self.pack_queries(block, kv_head, num_rows), seen, self.layout.value_panels());
+        for page in 0..block.shared_pages {
+            let pages = self.spans[block.runs[0].span].sequence.pages();
+            self.fold(&mut states, 0..num_rows, kv_head, page, &pages[page]);
+        }
+        let mut first = 0;
+        for run in &block.runs {
+            let rows = first..first + run.tokens.len() * self.group_size;
+            first = rows.end;
+            let pages = self.spans[run.span].sequence.pages();
+            for page in block.shared_pages..run.num_pages() {
+                self.fold(&mut states, rows.clone(), kv_head, page, &pages[page]);
+            }
+        }
+        states.normalised()
+    }
+
+    fn pack_queries(&self, block: &Block, kv_head: usize, num_rows: usize) -> Operand {
+        let head_dim = self.layout.geometry.head_dim();
+        let mut queries = Operand::zeroed(self.layout.precision, num_rows, head_dim);
+        for (words, (token, head)) in queries.rows_mut().zip(self.rows(block, kv_head)) {
+            self.layout.precision.pack(&self.qkv.row(token)[head * head_dim..][..head_dim], words);
+        }
+        queries
+    }
+
+    /// Folds page `idx` of a sequence into the states of `rows`.
+    fn fold(&self, states: &mut States, rows: Range<usize>, kv_head: usize, idx: usize, page: &Page) {
+        let words = self.layout.key_words();
+        let position = idx * PAGE_TOKENS;
+        states.visible.clear();
+        let in_page = |seen: &usize| seen.saturating_sub(position).min(PAGE_TOKENS);
+        states.visible.extend(states.seen[rows.clone()].iter().map(in_page));
+        let view = FoldView {
+            precision: self.layout.precision,
+            q: &states.queries.words()[rows.start * words..rows.end * words],
+            words,
+            keys: &page.lines()[self.layout.lines(self.layer, kv_head, Side::K)],
+            values: &page.lines()[self.layout.lines(self.layer, kv_head, Side::V)],
+            visible: &states.visible,
+            scale: std::f32::consts::LOG2_E / (self.layout.geometry.head_dim() as f32).sqrt(),
+        };
+        let fold_states = FoldStates {
+            max: &mut states.max[rows.clone()],
+            sum: &mut states.sum[rows.clone()],
+            out: &mut states.out[rows.start * states.panels..rows.end * states.panels],
+        };
+        self.kernels.fold(view, fold_states, &mut states.scratch);
+    }
+}
+
+/// Queries of a block's rows, and what they have gathered so far.
+struct States {
+    queries: Operand,
+    /// Tokens that each row sees, counted from position 0.
+    seen: Vec<usize>,
+    /// Panels of channels of one row's output.
+    panels: usize,
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    /// `[rows, panels]`
+    out: Vec<[f32; LANES]>,
+    visible: Vec<usize>,
+    scratch: Scratch,
+}
+
+impl States {
+    fn new(queries: Operand, seen: Vec<usize>, panels: usize) -> Self {
+        let rows = seen.len();
+        Self {
+            queries,
+            seen,
+            panels,
+            max: vec![f32::NEG_INFINITY; rows],
+            sum: vec![0.0; rows],
+            out: vec![[0.0; LANES]; rows * panels],
+            visible: Vec::with_capacity(rows),
+            scratch: Scratch::default(),
+        }
+    }
+
+    fn normalised(self) -> Rows {
+        let mut out = Rows::zeroed(self.seen.len(), self.panels * LANES);
+        for (row, values) in self.out.chunks_exact(self.panels).enumerate() {
+            let scale = 1.0 / self.sum[row];
+            out.row_mut(row).iter_mut().zip(values.as_flattened()).for_each(|(out, value)| *out = value * scale);
+        }
+        out
+    }
+}

@@ -1,0 +1,179 @@
+//! `kvdepot-engine ask`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kvdepot_client::Error;
+use kvdepot_engine::{GroupReport, Request, Sampling, Sharing};
+use serde::{Deserialize, Serialize};
+
+use super::context::Context;
+use super::depot::DepotArgs;
+use super::engine::{Engine, EngineArgs, millis, read_text};
+use super::report::Outcome;
+use super::scope::ScopeArgs;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AskArgs {
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Text that all requests share
+    #[arg(long, value_name = "FILE")]
+    text: PathBuf,
+    /// Requests: JSON lines with `id` and `suffix`, the text that follows the shared one
+    #[arg(long, value_name = "FILE.jsonl")]
+    requests: PathBuf,
+    /// Most tokens to decode for each request
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    max_tokens: usize,
+    /// Whether the requests read the shared text's KV together; it changes the speed and no output
+    #[arg(long, value_enum, default_value_t = SharingArg::On)]
+    sharing: SharingArg,
+    /// Take KV of lossy levels from the depot
+    #[arg(long)]
+    lossy: bool,
+    #[command(flatten)]
+    depot: DepotArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SharingArg {
+    /// As one prefix group
+    On,
+    /// Each request by itself
+    Off,
+}
+
+/// One line of the requests.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedRequest {
+    id: String,
+    suffix: String,
+}
+
+/// What was answered, and how fast.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answers {
+    pub(super) context_tokens: usize,
+    /// Leading tokens of the shared text whose KV came from the depot.
+    pub(super) cached_tokens: usize,
+    /// Why the depot did not have the rest.
+    pub(super) miss_reason: Option<String>,
+    /// Bytes that came over the data plane.
+    pub(super) payload_bytes: u64,
+    /// From asking for the shared text's KV to the first token of the first request.
+    pub(super) ttft_ms: f64,
+    /// Tokens of all requests together, over the steps that only decode.
+    pub(super) decode_tokens_per_sec: f64,
+    pub(super) answers: Vec<Answer>,
+}
+
+/// One request's answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) id: String,
+    pub(super) tokens: Vec<u32>,
+    pub(super) text: String,
+    pub(super) finish_reason: String,
+}
+
+impl AskArgs {
+    pub(super) fn run(&self) -> anyhow::Result<Answers> {
+        let asked = read_requests(&self.requests)?;
+        let depot = self.depot.connect()?;
+        let engine = self.engine.load()?;
+        let scope = self.scope.scope(&engine, self.lossy)?;
+        let tokens = engine.tokens_of(&self.text)?;
+        let requests = asked.iter().map(|one| self.request(&engine, one)).collect::<anyhow::Result<Vec<_>>>()?;
+
+        let started = Instant::now();
+        let context = Context::obtain(&engine.runner, depot.as_ref().map(|depot| (depot, &scope)), &tokens)?;
+        let first = Request { max_tokens: 1, ..requests[0].clone() };
+        engine.runner.decode_group(&context.prefix, &[first], Sharing::Off)?;
+        let ttft = started.elapsed();
+        let report = engine.runner.decode_group(&context.prefix, &requests, self.sharing.into())?;
+        answers(&engine, &asked, &context, ttft, &report)
+    }
+
+    fn request(&self, engine: &Engine, asked: &AskedRequest) -> anyhow::Result<Request> {
+        Ok(Request {
+            suffix: engine.text()?.encode_suffix(&asked.suffix)?,
+            max_tokens: self.max_tokens,
+            sampling: Sampling::default(),
+            stop_tokens: engine.runner.model().config().eos_tokens.clone(),
+        })
+    }
+}
+
+impl From<SharingArg> for Sharing {
+    fn from(argument: SharingArg) -> Self {
+        match argument {
+            SharingArg::On => Self::On,
+            SharingArg::Off => Self::Off,
+        }
+    }
+}
+
+fn answers(
+    engine: &Engine,
+    asked: &[AskedRequest],
+    context: &Context,
+    ttft: Duration,
+    report: &GroupReport,
+) -> anyhow::Result<Answers> {
+    let answer = |(asked, completion): (&AskedRequest, &kvdepot_engine::Completion)| {
+        Ok(Answer {
+            id: asked.id.clone(),
+            tokens: completion.tokens.clone(),
+            text: engine.text()?.decode(&completion.tokens)?,
+            finish_reason: completion.finish_reason.name().to_owned(),
+        })
+    };
+    Ok(Answers {
+        context_tokens: context.prefix.tokens().len(),
+        cached_tokens: context.cached_tokens,
+        miss_reason: context.miss_reason.clone(),
+        payload_bytes: context.payload_bytes,
+        ttft_ms: millis(ttft),
+        decode_tokens_per_sec: report.decode.tokens_per_sec(),
+        answers: asked.iter().zip(&report.completions).map(answer).collect::<anyhow::Result<_>>()?,
+    })
+}
+
+/// Reads JSON lines, at least one; ids are unique.
+fn read_requests(path: &Path) -> anyhow::Result<Vec<AskedRequest>> {
+    let text = read_text(path)?;
+    let mut requests: Vec<AskedRequest> = Vec::new();
+    for (idx, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let place = || format!("{}:{}", path.display(), idx + 1);
+        let request: AskedRequest = serde_json::from_str(line)
+            .map_err(|error| Error::invalid(format!("{}: not a request: {error}", place())))?;
+        if requests.iter().any(|other| other.id == request.id) {
+            return Err(Error::invalid(format!("{}: id {:?} is taken", place(), request.id)).into());
+        }
+        requests.push(request);
+    }
+    match requests.is_empty() {
+        true => Err(Error::invalid(format!("{} holds no requests", path.display())).into()),
+        false => Ok(requests),
+    }
+}
+
+impl Outcome for Answers {}
+
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Answer { id, text, .. } in &self.answers {
+            writeln!(f, "{id}: {text:?}")?;
+        }
+        write!(
+            f,
+            "{} of {} context tokens from the depot; first token after {:.0} ms; {:.0} tokens/s decoded",
+            self.cached_tokens, self.context_tokens, self.ttft_ms, self.decode_tokens_per_sec
+        )
+    }
+}

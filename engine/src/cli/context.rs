@@ -1,0 +1,47 @@
+//! A context's way into pages: from the depot as far as it is stored, computed from there on.
+
+use std::time::{Duration, Instant};
+
+use kvdepot_engine::{Prefix, Runner};
+use kvdepot_proto::Scope;
+
+use super::depot::{Depot, Loaded};
+use super::progress;
+
+/// A context, ready to decode over.
+pub(super) struct Context {
+    pub(super) prefix: Prefix,
+    /// Leading tokens that came from the depot.
+    pub(super) cached_tokens: usize,
+    /// Why the depot did not have the rest.
+    pub(super) miss_reason: Option<String>,
+    /// Bytes that came over the data plane.
+    pub(super) payload_bytes: u64,
+    /// From asking the depot until the last token's KV lay in pages.
+    pub(super) elapsed: Duration,
+}
+
+impl Context {
+    /// Brings `tokens` into pages: what `depot` has is loaded, the rest is computed.
+    pub(super) fn obtain(runner: &Runner, depot: Option<(&Depot, &Scope)>, tokens: &[u32]) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let loaded = match depot {
+            Some((depot, scope)) => depot.load(runner, scope, tokens)?,
+            None => Loaded::default(),
+        };
+        let mut prefix = loaded.prefix;
+        let cached_tokens = prefix.tokens().len();
+        let bar = progress::tokens("prefill", tokens.len() - cached_tokens);
+        runner.prefill(&mut prefix, &tokens[cached_tokens..], |prefix| {
+            bar.set_position((prefix.tokens().len() - cached_tokens) as u64);
+        })?;
+        bar.finish_and_clear();
+        Ok(Self {
+            prefix,
+            cached_tokens,
+            miss_reason: loaded.miss_reason,
+            payload_bytes: loaded.payload_bytes,
+            elapsed: started.elapsed(),
+        })
+    }
+}

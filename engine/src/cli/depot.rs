@@ -1,0 +1,129 @@
+//! The engine's way to the depot: prefixes come from it, and go to it.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use kvdepot_client::{Client, ConnectOptions, EncodedChunk, FetchRequest, FetchedKv, PutReport};
+use kvdepot_codec::{EncodeOptions, Level, encode};
+use kvdepot_engine::{Prefix, Runner};
+use kvdepot_proto::{ErrorKind, Scope};
+use rayon::prelude::*;
+use tokio::runtime::Runtime;
+
+use super::progress;
+
+/// How to reach a depot.
+#[derive(Debug, clap::Args)]
+pub(super) struct DepotArgs {
+    /// Depot to use: unix:/path/kvdepot.sock or https://host:port; without it, everything is computed here
+    #[arg(long, value_name = "URL", env = "KVDEPOT_URL")]
+    depot: Option<String>,
+    /// Certificate to trust, in PEM (with https)
+    #[arg(long, value_name = "FILE", env = "KVDEPOT_CA", requires = "depot")]
+    ca: Option<PathBuf>,
+}
+
+/// A depot, connected.
+pub(super) struct Depot {
+    runtime: Runtime,
+    client: Client,
+}
+
+/// What the depot gave for a token sequence.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// The matched tokens and their KV; empty on a miss.
+    pub(super) prefix: Prefix,
+    /// Bytes that came over the data plane.
+    pub(super) payload_bytes: u64,
+    /// Why not everything matched.
+    pub(super) miss_reason: Option<String>,
+}
+
+impl DepotArgs {
+    /// Connects, if a depot is named.
+    pub(super) fn connect(&self) -> anyhow::Result<Option<Depot>> {
+        self.depot.as_deref().map(|url| Depot::connect(url, self.ca.clone())).transpose()
+    }
+
+    /// Connects to the depot, which must be named.
+    pub(super) fn require(&self) -> anyhow::Result<Depot> {
+        let unnamed = || kvdepot_client::Error::invalid("no depot named: pass --depot URL or set KVDEPOT_URL");
+        Ok(self.connect()?.ok_or_else(unnamed)?)
+    }
+}
+
+impl Depot {
+    fn connect(url: &str, ca: Option<PathBuf>) -> anyhow::Result<Self> {
+        let runtime = Runtime::new().context("cannot start the network runtime")?;
+        let options = ConnectOptions { ca, ..ConnectOptions::new(url) };
+        let client = runtime.block_on(Client::connect(&options))?;
+        Ok(Self { runtime, client })
+    }
+
+    /// Brings the longest stored prefix of `tokens` into pages.
+    ///
+    /// A miss gives an empty prefix, and so do chunks that are gone or corrupt by the time they are fetched: whoever asks
+    /// computes the rest in any case.
+    pub(super) fn load(&self, runner: &Runner, scope: &Scope, tokens: &[u32]) -> anyhow::Result<Loaded> {
+        let fetched = match self.fetch(scope, tokens) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
+                return Ok(Loaded::miss(error.to_string()));
+            }
+            fetched => fetched?,
+        };
+        let matched_tokens = fetched.manifest.end_token();
+        let prefix = runner.import(&tokens[..matched_tokens], &fetched.chunks)?;
+        let miss_reason = match matched_tokens == tokens.len() {
+            true => None,
+            false => self.runtime.block_on(self.client.matches(scope, tokens))?.miss_reason,
+        };
+        Ok(Loaded { prefix, payload_bytes: fetched.report.payload_bytes, miss_reason })
+    }
+
+    fn fetch(&self, scope: &Scope, tokens: &[u32]) -> kvdepot_client::Result<FetchedKv> {
+        let request = FetchRequest::tokens(scope.clone(), tokens.to_vec());
+        let bar = progress::bytes("fetch");
+        let fetched = self.runtime.block_on(self.client.fetch_kv(&request, |progress| {
+            bar.set_length(progress.total_bytes);
+            bar.set_position(progress.received_bytes);
+        }));
+        bar.finish_and_clear();
+        fetched
+    }
+
+    /// Encodes a prefix's KV, in the chunks that the depot cuts contexts into.
+    pub(super) fn encode(&self, runner: &Runner, prefix: &Prefix, level: Level) -> anyhow::Result<Vec<EncodedChunk>> {
+        let chunk_tokens = self.runtime.block_on(self.client.usage())?.chunk_tokens.max(1);
+        let num_tokens = prefix.tokens().len();
+        let options = EncodeOptions::new(level);
+        let bar = progress::chunks("encode", num_tokens.div_ceil(chunk_tokens));
+        let encode_from = |start: usize| {
+            let chunk = runner.export(prefix, start..num_tokens.min(start + chunk_tokens))?;
+            let segments = encode(&chunk, &options)?;
+            bar.inc(1);
+            Ok(EncodedChunk { level, segments })
+        };
+        let starts: Vec<usize> = (0..num_tokens).step_by(chunk_tokens).collect();
+        let chunks = starts.into_par_iter().map(encode_from).collect();
+        bar.finish_and_clear();
+        chunks
+    }
+
+    /// Stores a context; only what the depot lacks is sent.
+    pub(super) fn put(&self, scope: &Scope, tokens: &[u32], chunks: &[EncodedChunk]) -> anyhow::Result<PutReport> {
+        let bar = progress::bytes("put");
+        let report = self.runtime.block_on(self.client.put(scope, tokens, chunks, |progress| {
+            bar.set_length(progress.total_bytes);
+            bar.set_position(progress.sent_bytes);
+        }));
+        bar.finish_and_clear();
+        Ok(report?)
+    }
+}
+
+impl Loaded {
+    fn miss(reason: String) -> Self {
+        Self { miss_reason: Some(reason), ..Self::default() }
+    }
+}

@@ -1,0 +1,132 @@
+//! The transformer: weights in their places, and one step over a ragged batch of tokens.
+//!
+//! Owns the forward pass of the Llama family. A step takes any mix of prefill chunks and single decode tokens; each
+//! row of it is computed as if it were alone, bit for bit (see the `simd` and `attention` modules).
+
+mod layer;
+mod load;
+mod norm;
+mod rotary;
+
+use std::ops::Range;
+use std::path::Path;
+
+pub(crate) use norm::RmsNorm;
+
+use crate::attention::Plan;
+use crate::config::ModelConfig;
+use crate::kv::{KvLayout, Sequence};
+use crate::linear::Packed;
+use crate::rows::Rows;
+use crate::simd::Kernels;
+use crate::{Precision, Result, WeightsDigest};
+use layer::Layer;
+use rotary::Rotary;
+
+/// A model in memory, ready to compute.
+#[derive(Debug)]
+pub struct Model {
+    config: ModelConfig,
+    kernels: Kernels,
+    digest: WeightsDigest,
+    layout: KvLayout,
+    embedding: Packed,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    /// None when the embedding is the head.
+    head: Option<Packed>,
+    rotary: Rotary,
+}
+
+/// Tokens of one sequence that a step computes; they follow what the sequence holds.
+pub(crate) struct Span<'a> {
+    pub(crate) tokens: &'a [u32],
+    /// Has pages for the tokens already.
+    pub(crate) sequence: &'a mut Sequence,
+    /// Whether the logits after the last token are asked for.
+    pub(crate) wants_logits: bool,
+}
+
+/// Neighbouring spans whose sequences share their first pages.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) spans: Range<usize>,
+    pub(crate) shared_pages: usize,
+}
+
+impl Model {
+    /// Loads a Hugging Face directory. Without a precision it is bf16 where the weights are bf16, and f32 otherwise.
+    ///
+    /// # Errors
+    /// `NotFound` where a file is missing, `Corrupt` where one contradicts itself or another, `Incompatible` where this
+    /// engine does not compute that model.
+    pub fn load(dir: &Path, precision: Option<Precision>) -> Result<Self> {
+        load::load(dir, precision)
+    }
+
+    /// Shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// What the model computes in.
+    pub fn precision(&self) -> Precision {
+        self.kernels.precision()
+    }
+
+    /// Digest of the weights it was loaded from.
+    pub fn digest(&self) -> WeightsDigest {
+        self.digest
+    }
+
+    /// Layout of its KV pages.
+    pub(crate) fn layout(&self) -> KvLayout {
+        self.layout
+    }
+
+    /// Computes the spans' tokens: writes their KV, and gives `[spans that want logits, vocab]`.
+    ///
+    /// Tokens are below the vocabulary's size, sequences have pages for them, and `groups` covers all spans in order.
+    pub(crate) fn step(&self, spans: &mut [Span<'_>], groups: &[Group]) -> Rows {
+        let mut x = self.embed(spans);
+        let plan = Plan::new(spans, groups, self.config.group_size());
+        let angles = self.rotary.angles(spans.iter().flat_map(Span::positions));
+        for layer in &self.layers {
+            layer.forward(self, &plan, &angles, spans, &mut x);
+        }
+        for span in spans.iter_mut() {
+            span.sequence.commit(span.tokens.len());
+        }
+        self.logits(spans, &x)
+    }
+
+    fn embed(&self, spans: &[Span<'_>]) -> Rows {
+        let tokens: Vec<u32> = spans.iter().flat_map(|span| span.tokens).copied().collect();
+        let mut x = Rows::zeroed(tokens.len(), self.config.hidden_size);
+        x.for_each(|idx, row| self.embedding.read_row(tokens[idx] as usize, row));
+        x
+    }
+
+    fn logits(&self, spans: &[Span<'_>], x: &Rows) -> Rows {
+        let mut end = 0;
+        let mut last_rows = Vec::new();
+        for span in spans {
+            end += span.tokens.len();
+            if span.wants_logits {
+                last_rows.push(end - 1);
+            }
+        }
+        if last_rows.is_empty() {
+            return Rows::zeroed(0, self.config.vocab_size);
+        }
+        let x = self.norm.pack(&x.select(&last_rows), self.precision());
+        self.head.as_ref().unwrap_or(&self.embedding).product(&x)
+    }
+}
+
+impl Span<'_> {
+    /// Positions of the tokens, before they are committed.
+    pub(crate) fn positions(&self) -> Range<usize> {
+        self.sequence.num_tokens()..self.sequence.num_tokens() + self.tokens.len()
+    }
+}

@@ -1,0 +1,83 @@
+//! Activations: row-major f32, one row per token.
+
+use rayon::prelude::*;
+
+use crate::Precision;
+use crate::simd::Operand;
+
+/// Elements below which a pass over rows stays on one thread: waking another costs more than the pass.
+const PARALLEL_ELEMENTS: usize = 1 << 14;
+
+/// `[rows, cols]` f32, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rows {
+    cols: usize,
+    values: Vec<f32>,
+}
+
+impl Rows {
+    pub(crate) fn zeroed(num_rows: usize, cols: usize) -> Self {
+        Self { cols, values: vec![0.0; num_rows * cols] }
+    }
+
+    pub(crate) fn num_rows(&self) -> usize {
+        self.values.len() / self.cols
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    pub(crate) fn row(&self, idx: usize) -> &[f32] {
+        &self.values[idx * self.cols..(idx + 1) * self.cols]
+    }
+
+    pub(crate) fn row_mut(&mut self, idx: usize) -> &mut [f32] {
+        &mut self.values[idx * self.cols..(idx + 1) * self.cols]
+    }
+
+    /// The rows named by `indices`, in their order.
+    pub(crate) fn select(&self, indices: &[usize]) -> Self {
+        Self { cols: self.cols, values: indices.iter().flat_map(|&idx| self.row(idx)).copied().collect() }
+    }
+
+    /// Runs `edit` on every row, on several threads when there is enough to do.
+    pub(crate) fn for_each(&mut self, edit: impl Fn(usize, &mut [f32]) + Sync) {
+        if self.values.len() < PARALLEL_ELEMENTS {
+            self.values.chunks_exact_mut(self.cols).enumerate().for_each(|(idx, row)| edit(idx, row));
+        } else {
+            self.values.par_chunks_exact_mut(self.cols).enumerate().for_each(|(idx, row)| edit(idx, row));
+        }
+    }
+
+    /// Adds `other`, element by element.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.for_each(|idx, row| row.iter_mut().zip(other.row(idx)).for_each(|(sum, term)| *sum += term));
+    }
+
+    /// Packs each row, as `transform` rewrites it into a row of `out_cols` values, into kernel operands.
+    pub(crate) fn pack_map(
+        &self,
+        precision: Precision,
+        out_cols: usize,
+        transform: impl Fn(&[f32], &mut [f32]) + Sync,
+    ) -> Operand {
+        let mut operand = Operand::zeroed(precision, self.num_rows(), out_cols);
+        let pack = |scratch: &mut Vec<f32>, (idx, words): (usize, &mut [u32])| {
+            transform(self.row(idx), scratch);
+            precision.pack(scratch, words);
+        };
+        if self.values.len() < PARALLEL_ELEMENTS {
+            let mut scratch = vec![0.0; out_cols];
+            operand.rows_mut().enumerate().for_each(|row| pack(&mut scratch, row));
+        } else {
+            operand.par_rows_mut().enumerate().for_each_init(|| vec![0.0; out_cols], pack);
+        }
+        operand
+    }
+
+    /// Packs the rows as they are.
+    pub(crate) fn pack(&self, precision: Precision) -> Operand {
+        self.pack_map(precision, self.cols, |row, out| out.copy_from_slice(row))
+    }
+}
