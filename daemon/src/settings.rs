@@ -101,7 +101,8 @@ impl Settings {
             return Err(Error::invalid("data_dir is not set, and there is no home directory to put one in"));
         }
         let chunk_tokens = self.store.chunk_tokens;
-        if chunk_tokens == 0 || !chunk_tokens.is_multiple_of(LANE_TOKENS) || chunk_tokens as usize > KvChunk::MAX_TOKENS {
+        if chunk_tokens == 0 || !chunk_tokens.is_multiple_of(LANE_TOKENS) || chunk_tokens as usize > KvChunk::MAX_TOKENS
+        {
             return Err(Error::invalid(format!(
                 "store.chunk_tokens is {chunk_tokens}, expected a multiple of {LANE_TOKENS} up to {}",
                 KvChunk::MAX_TOKENS
