@@ -4,8 +4,10 @@
     python make_references.py [DIR]
 
 Each prompt gets `kind`, `prompt` (ids), `greedy` (32 ids), `text`, `smallest_top2_gap` (logits, over the greedy steps) and
-`last_logits` (after the prompt, 5 decimals). A prompt whose gap is below MIN_GAP says nothing about an engine that rounds
-differently, so the next held-out document takes its place. Deterministic for given weights.
+`last_logits` (after the prompt, 5 decimals). A prompt says little about an engine that rounds differently when its gap is
+below MIN_GAP or when transformers' own bf16 logits leave its f32 ones by more than MAX_BF16_ERROR (2-norm, relative);
+then the next held-out document takes its place. So these are not the hardest prompts: over 16 held-out documents of 256
+tokens that error has median 0.014 and maximum 0.10. Deterministic for given weights.
 
 Needs torch, transformers, numpy, tokenizers.
 """
@@ -19,7 +21,7 @@ from transformers import AutoModelForCausalLM
 
 import tasks
 
-GREEDY_TOKENS, MIN_GAP = 32, 0.01
+GREEDY_TOKENS, MIN_GAP, MAX_BF16_ERROR = 32, 0.01, 0.01
 TEXT_TOKENS = (8, 64, 256, 600)  # lengths of the documentation prompts, BOS included
 REGISTER_TOKENS = 672
 
@@ -59,16 +61,22 @@ def register_prompts(tok):
         yield ids[:first]
 
 
-def first_clear(model, tok, kind, prompts, taken):
+def rounding_error(model, rounded, prompt):
+    """Relative difference, in 2-norm, that bf16 makes to the logits after the prompt."""
+    exact, found = (m(torch.tensor([prompt])).logits[0, -1].float() for m in (model, rounded))
+    return float((exact - found).norm() / exact.norm())
+
+
+def first_clear(model, rounded, tok, kind, prompts, taken):
     """The reference of the first prompt with a clear winner at every step, from a document not yet `taken`."""
     for prompt in prompts:
-        if tuple(prompt[:8]) in taken:
+        if tuple(prompt[:8]) in taken or rounding_error(model, rounded, prompt) > MAX_BF16_ERROR:
             continue
         candidate = reference(model, tok, kind, prompt)
         if candidate["smallest_top2_gap"] >= MIN_GAP:
             taken.add(tuple(prompt[:8]))
             return candidate
-    raise SystemExit(f"no {kind} prompt reaches a gap of {MIN_GAP}")
+    raise SystemExit(f"no {kind} prompt reaches a gap of {MIN_GAP} with a bf16 error of {MAX_BF16_ERROR}")
 
 
 def main():
@@ -77,11 +85,11 @@ def main():
     directory = Path(p.parse_args().directory)
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    model, rounded = (AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).eval() for dtype in (torch.float32, torch.bfloat16))
     tok, taken = tasks.tokenizer(), set()
     heldout = tasks.corpus(tok, "heldout")
-    references = [first_clear(model, tok, "text", text_prompts(heldout, n), taken) for n in TEXT_TOKENS]
-    references.append(first_clear(model, tok, "registers", register_prompts(tok), taken))
+    references = [first_clear(model, rounded, tok, "text", text_prompts(heldout, n), taken) for n in TEXT_TOKENS]
+    references.append(first_clear(model, rounded, tok, "registers", register_prompts(tok), taken))
     (directory / "reference.json").write_text(json.dumps(references))
     for r in references:
         print(r["kind"], len(r["prompt"]), r["smallest_top2_gap"], repr(r["text"]))

@@ -2,4 +2,9 @@
 
 mod cli_errors;
 mod codec_cli;
+mod crash_recovery;
+mod full_disk;
+mod lossy_scope;
+mod main_job;
 mod put_get;
+mod stream_resume;

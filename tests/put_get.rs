@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kvdepot_codec::{Dtype, dump::KvDump};
-use kvdepot_tests::{Cli, DepotProcess, KvSource};
+use kvdepot_codec::Dtype;
+use kvdepot_tests::{Cli, DepotProcess, KvSource, same_dump};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -39,13 +39,6 @@ impl Bench {
     }
 }
 
-fn same_kv(ours: &Path, theirs: &Path) -> anyhow::Result<bool> {
-    let (ours, theirs) = (std::fs::read(ours)?, std::fs::read(theirs)?);
-    let (ours, theirs) = (KvDump::parse(&ours)?, KvDump::parse(&theirs)?);
-    let num_tokens = ours.num_tokens();
-    Ok(ours.origin() == theirs.origin() && ours.chunk(0, num_tokens)? == theirs.chunk(0, theirs.num_tokens())?)
-}
-
 #[test]
 fn a_context_comes_back_bit_for_bit_over_either_plane() -> anyhow::Result<()> {
     let bench = Bench::start()?;
@@ -62,7 +55,7 @@ fn a_context_comes_back_bit_for_bit_over_either_plane() -> anyhow::Result<()> {
         let fetched = cli.json(["get".as_ref(), id.as_ref(), out.as_os_str()])?;
         assert_eq!((&fetched["transport"], &fetched["tokens"]), (&json!(transport), &json!(700)));
         assert_eq!(fetched["payload_bytes"], stored["stored_bytes"]);
-        assert!(same_kv(&dump, &out)?, "{transport}");
+        assert!(same_dump(&dump, &out)?, "{transport}");
     }
     Ok(())
 }
@@ -144,6 +137,6 @@ fn tokens_find_the_longest_stored_prefix() -> anyhow::Result<()> {
     let out = bench.path("prefix.safetensors");
     let arguments = std::iter::once("get".as_ref()).chain(query).chain([out.as_os_str()]);
     assert_eq!(bench.cli().json(arguments)?["tokens"], 512);
-    assert!(same_kv(&bench.dump(512)?, &out)?);
+    assert!(same_dump(&bench.dump(512)?, &out)?);
     Ok(())
 }

@@ -32,20 +32,26 @@ impl DataPlane {
     const MAX_IDLE: usize = 4;
 
     pub(crate) fn new(control: Control, choice: TransportChoice) -> Self {
+        if choice != TransportChoice::Grpc {
+            quic::warm_up();
+        }
         Self { control, choice, idle: Mutex::default(), avoid_until: Mutex::default() }
     }
 
-    /// Finds the way for one transfer.
+    /// Finds the way for one transfer. The control plane is asked where QUIC is, which certificate it shows, and how
+    /// long the daemon has been up: a connection to the daemon before a restart looks open until it times out.
     pub(crate) async fn route(&self) -> Result<Route> {
         if self.choice == TransportChoice::Grpc || lock(&self.avoid_until).is_some_and(|until| Instant::now() < until) {
             return Ok(Route::Grpc);
         }
+        let asked = Instant::now();
+        let usage = Usage::ask(&self.control).await?;
         while let Some(connection) = self.take_idle() {
-            if connection.is_open() {
+            if connection.is_open() && connection.age_at(asked) < usage.uptime {
                 return Ok(Route::Quic(connection));
             }
         }
-        match self.open().await {
+        match self.open(&usage).await {
             Err(error) if self.choice == TransportChoice::Auto && error.kind() == ErrorKind::Unavailable => {
                 tracing::warn!(%error, "QUIC does not get through, using gRPC");
                 *lock(&self.avoid_until) = Instant::now().checked_add(Self::AVOID);
@@ -73,9 +79,7 @@ impl DataPlane {
         lock(&self.idle).pop()
     }
 
-    /// Asks the control plane where QUIC is and which certificate it shows: it may have moved since the last time.
-    async fn open(&self) -> Result<quic::Connection> {
-        let usage = Usage::ask(&self.control).await?;
+    async fn open(&self, usage: &Usage) -> Result<quic::Connection> {
         let address = self.dialled(&usage.quic_address).await?;
         let timeout = self.control.timeout();
         quic::Connection::open(address, &usage.quic_certificate, timeout.min(Self::HANDSHAKE_TIMEOUT), timeout).await

@@ -92,7 +92,9 @@ fn serve(settings: Settings) -> anyhow::Result<()> {
                 _ = terminate.recv() => "SIGTERM",
             }
         };
-        tracing::info!(signal = signalled().await, "stopping: a second signal stops at once");
+        // Awaited outside of the event, whose fields are not evaluated where its level is filtered out.
+        let signal = signalled().await;
+        tracing::info!(signal, "stopping: a second signal stops at once");
         tokio::select! {
             stopped = daemon.shutdown() => stopped.context("cannot close the store"),
             again = signalled() => anyhow::bail!("stopped at once by a second signal, {again}"),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use half::{bf16, f16};
-use kvdepot_codec::{Dtype, Geometry, KvChunk, Origin, Side, dump};
+use kvdepot_codec::{Dtype, Geometry, KvChunk, Origin, Side, dump, dump::KvDump};
 use kvdepot_proto::{KvSpec, Rope};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -97,6 +97,17 @@ pub fn spec_of(geometry: Geometry) -> KvSpec {
         rope: Rope { kind: "default".to_owned(), theta: 10_000.0, parameters: Vec::new() },
         sliding_window: None,
     }
+}
+
+/// Whether two KV dumps hold the same KV, bit for bit, with the same metadata.
+///
+/// # Errors
+/// When one of them is not a KV dump.
+pub fn same_dump(ours: &Path, theirs: &Path) -> anyhow::Result<bool> {
+    let (ours, theirs) = (std::fs::read(ours)?, std::fs::read(theirs)?);
+    let (ours, theirs) = (KvDump::parse(&ours)?, KvDump::parse(&theirs)?);
+    let num_tokens = ours.num_tokens();
+    Ok(ours.origin() == theirs.origin() && ours.chunk(0, num_tokens)? == theirs.chunk(0, theirs.num_tokens())?)
 }
 
 /// One channel of one side of one layer.

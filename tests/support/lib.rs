@@ -7,5 +7,5 @@ mod programs;
 
 pub use cli::{Cli, Outcome};
 pub use depot::DepotProcess;
-pub use kv::{KvSource, spec_of};
+pub use kv::{KvSource, same_dump, spec_of};
 pub use programs::program;

@@ -19,14 +19,14 @@ use super::{
 };
 
 #[derive(Args)]
-#[command(allow_missing_positional = true)]
+#[command(override_usage = "kvdepot get [OPTIONS] ID OUT.safetensors
+       kvdepot get [OPTIONS] --tokens FILE --spec FILE OUT.safetensors")]
 pub(super) struct GetArgs {
-    /// Leading digits of the id of the context's last chunk, at least 4
-    #[arg(required_unless_present = "tokens", conflicts_with = "tokens")]
-    id: Option<IdPrefix>,
-    /// KV dump to write
-    #[arg(value_name = "OUT.safetensors")]
-    out: PathBuf,
+    /// Leading digits of the id of the context's last chunk, at least 4, unless --tokens is there; then the KV dump to
+    /// write
+    // One list: clap cannot tell an optional first argument from the second when options stand between them.
+    #[arg(required = true, num_args = 1..=2, value_names = ["ID", "OUT.safetensors"])]
+    id_and_out: Vec<PathBuf>,
     /// Token ids, of which the longest stored prefix is fetched
     #[arg(long, value_name = "FILE", requires = "spec")]
     tokens: Option<PathBuf>,
@@ -35,6 +35,12 @@ pub(super) struct GetArgs {
     spec: Option<PathBuf>,
     #[command(flatten)]
     namespace: NamespaceArgs,
+}
+
+/// How the context is named.
+enum Asked<'a> {
+    Id(IdPrefix),
+    Tokens(&'a Path),
 }
 
 #[derive(Serialize)]
@@ -52,7 +58,8 @@ pub(super) struct Fetched {
 
 impl GetArgs {
     pub(super) async fn run(&self, client: &Client) -> Result<Fetched> {
-        let request = self.request(client).await?;
+        let (asked, out) = self.asked()?;
+        let request = self.request(client, &asked).await?;
         let bar = progress::transfer("get");
         let fetched = client.fetch_kv(&request, |progress| {
             bar.set_length(progress.total_bytes);
@@ -64,36 +71,45 @@ impl GetArgs {
             return Err(missed(client, &request).await?);
         }
         let origin = input::origin(&fetched.manifest);
-        let write = |path: &Path| dump::write(path, &fetched.chunks, &origin).map_err(files::unwritable(&self.out));
-        files::write_whole(&self.out, write)?;
-        Ok(self.report(&fetched))
+        let write = |path: &Path| dump::write(path, &fetched.chunks, &origin).map_err(files::unwritable(out));
+        files::write_whole(out, write)?;
+        Ok(report(out, &fetched))
     }
 
-    async fn request(&self, client: &Client) -> Result<FetchRequest> {
+    /// Which context, and the file to write.
+    fn asked(&self) -> Result<(Asked<'_>, &Path)> {
+        match (self.id_and_out.as_slice(), &self.tokens) {
+            ([id, out], None) => Ok((Asked::Id(id.to_string_lossy().parse()?), out)),
+            ([out], Some(tokens)) => Ok((Asked::Tokens(tokens), out)),
+            (_, Some(_)) => Err(Error::invalid("pass an id or --tokens FILE, not both")),
+            (_, None) => Err(Error::invalid("pass an id and a file to write, or --tokens FILE and a file to write")),
+        }
+    }
+
+    async fn request(&self, client: &Client, asked: &Asked<'_>) -> Result<FetchRequest> {
         let spec = self.spec.as_deref().map(input::read_spec).transpose()?;
         let scope = spec.map(|spec| self.namespace.scope(spec));
-        let what = match (&self.id, &self.tokens) {
-            (Some(id), _) => FetchTarget::Chunk(client.inspect(id).await?.context.id),
-            (None, Some(path)) => FetchTarget::Tokens(input::read_tokens(path)?),
-            (None, None) => return Err(Error::invalid("which context? pass an id, or --tokens FILE and --spec FILE")),
+        let what = match asked {
+            Asked::Id(id) => FetchTarget::Chunk(client.inspect(id).await?.context.id),
+            Asked::Tokens(path) => FetchTarget::Tokens(input::read_tokens(path)?),
         };
         Ok(FetchRequest { scope, what, skip_chunks: 0 })
     }
+}
 
-    fn report(&self, fetched: &FetchedKv) -> Fetched {
-        let FetchedKv { manifest, report, .. } = fetched;
-        let FetchReport { chunks, payload_bytes, transport, elapsed, time_to_first_byte, .. } = *report;
-        Fetched {
-            out: self.out.clone(),
-            id: manifest.chunks.last().map(|chunk| chunk.id.to_string()).unwrap_or_default(),
-            tokens: manifest.tokens.len(),
-            chunks,
-            raw_kv_bytes: manifest.spec.geometry.kv_bytes(manifest.tokens.len()) as u64,
-            payload_bytes,
-            transport,
-            elapsed_ms: text::millis(elapsed),
-            time_to_first_byte_ms: text::millis(time_to_first_byte),
-        }
+fn report(out: &Path, fetched: &FetchedKv) -> Fetched {
+    let FetchedKv { manifest, report, .. } = fetched;
+    let FetchReport { chunks, payload_bytes, transport, elapsed, time_to_first_byte, .. } = *report;
+    Fetched {
+        out: out.to_owned(),
+        id: manifest.chunks.last().map(|chunk| chunk.id.to_string()).unwrap_or_default(),
+        tokens: manifest.tokens.len(),
+        chunks,
+        raw_kv_bytes: manifest.spec.geometry.kv_bytes(manifest.tokens.len()) as u64,
+        payload_bytes,
+        transport,
+        elapsed_ms: text::millis(elapsed),
+        time_to_first_byte_ms: text::millis(time_to_first_byte),
     }
 }
 

@@ -9,7 +9,7 @@ mod put;
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{Error, ErrorKind, Result, control::within};
@@ -19,7 +19,14 @@ pub(crate) struct Connection {
     endpoint: quinn::Endpoint,
     connection: quinn::Connection,
     next_transfer_id: AtomicU64,
+    opened: Instant,
     timeout: Duration,
+}
+
+/// Seeds the random numbers of TLS on a thread of its own: it takes 50 to 90 ms once per process (AWS-LC gathers
+/// jitter), which the first handshake would wait for otherwise.
+pub(crate) fn warm_up() {
+    std::thread::spawn(|| rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut [0; 16]));
 }
 
 impl Connection {
@@ -40,7 +47,7 @@ impl Connection {
             endpoint.connect_with(config, address, config::SERVER_NAME).map_err(|error| failed(error.to_string()))?;
         let handshake = async { connecting.await.map_err(|error| failed(error.to_string())) };
         let connection = within(handshake_timeout, "the QUIC handshake", handshake).await?;
-        Ok(Self { endpoint, connection, next_transfer_id: AtomicU64::new(1), timeout })
+        Ok(Self { endpoint, connection, next_transfer_id: AtomicU64::new(1), opened: Instant::now(), timeout })
     }
 
     /// A number that names a transfer on this connection.
@@ -50,6 +57,11 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         self.connection.close_reason().is_none()
+    }
+
+    /// How long it had been open at `now`.
+    pub(crate) fn age_at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
     }
 
     /// Ends the connection and waits, a moment at most, until the depot knows.
