@@ -1,5 +1,7 @@
 //! Nothing acknowledged is lost and nothing half-written is ever visible, whenever the daemon is killed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kvdepot_client::{Client, EncodedChunk, FetchRequest};
@@ -9,6 +11,7 @@ use kvdepot_tests::DepotProcess;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 const ROUNDS: usize = 60;
 const SEED: u64 = 0x6b76_6465_706f_7401;
@@ -39,15 +42,15 @@ fn a_daemon_killed_during_puts_keeps_every_acknowledged_context_whole_and_no_hal
         let client = runtime.block_on(Client::connect(&depot.connect_options())).unwrap();
         runtime.block_on(check_whole(&client, &acknowledged));
         runtime.block_on(check_whole_or_absent(&client, &unanswered));
+        unanswered.clear();
         let writers: Vec<_> = (0..WRITERS)
             .map(|_| (0..CONTEXTS).map(|_| Context::draw(&mut rng, &acknowledged)).collect())
-            .map(|contexts| runtime.spawn(put_all(client.clone(), contexts)))
+            .map(|contexts| Writer::start(&runtime, client.clone(), contexts))
             .collect();
-        std::thread::sleep(Duration::from_micros(rng.random_range(0..60_000)));
+        std::thread::sleep(Duration::from_micros(rng.random_range(0..200_000)));
         depot.kill9().unwrap();
-        unanswered.clear();
         for writer in writers {
-            let (done, rest) = runtime.block_on(writer).unwrap();
+            let (done, rest) = writer.stop();
             acknowledged.extend(done);
             unanswered.extend(rest);
         }
@@ -56,17 +59,38 @@ fn a_daemon_killed_during_puts_keeps_every_acknowledged_context_whole_and_no_hal
     assert!(acknowledged.len() >= ROUNDS, "only {} contexts were acknowledged", acknowledged.len());
 }
 
-/// Puts contexts one after the other until one fails: those that were acknowledged, and the rest.
-async fn put_all(client: Client, contexts: Vec<Context>) -> (Vec<Context>, Vec<Context>) {
-    let mut contexts = contexts.into_iter();
-    let mut done = Vec::new();
-    while let Some(context) = contexts.next() {
-        if client.put(&scope(), &context.tokens, &context.encoded(), |_| {}).await.is_err() {
-            return (done, std::iter::once(context).chain(contexts).collect());
-        }
-        done.push(context);
+/// Puts contexts one after the other.
+struct Writer {
+    contexts: Arc<Vec<Context>>,
+    /// How many of them, from the first, were acknowledged.
+    num_acknowledged: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    fn start(runtime: &Runtime, client: Client, contexts: Vec<Context>) -> Self {
+        let (contexts, num_acknowledged) = (Arc::new(contexts), Arc::new(AtomicUsize::new(0)));
+        let task = runtime.spawn(put_all(client, contexts.clone(), num_acknowledged.clone()));
+        Self { contexts, num_acknowledged, task }
     }
-    (done, Vec::new())
+
+    /// Stops at once: a put to a daemon that is gone would wait for its timeout. Gives the contexts that were
+    /// acknowledged, and the rest.
+    fn stop(self) -> (Vec<Context>, Vec<Context>) {
+        self.task.abort();
+        let (done, rest) = self.contexts.split_at(self.num_acknowledged.load(Ordering::SeqCst));
+        (done.to_vec(), rest.to_vec())
+    }
+}
+
+async fn put_all(client: Client, contexts: Arc<Vec<Context>>, num_acknowledged: Arc<AtomicUsize>) {
+    for context in contexts.iter() {
+        if let Err(error) = client.put(&scope(), &context.tokens, &context.encoded(), |_| {}).await {
+            println!("a put failed: {error}");
+            return;
+        }
+        num_acknowledged.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// What was acknowledged comes back whole, bit for bit.
