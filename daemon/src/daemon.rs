@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kvdepot_proto::data_dir::{CERTIFICATE, Endpoints, SOCKET};
 use kvdepot_proto::{Error, ErrorKind, Result};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tonic_health::server::HealthReporter;
@@ -50,35 +50,28 @@ impl Daemon {
     /// cannot be read.
     pub async fn start(settings: Settings) -> Result<Self> {
         settings.check()?;
-        let data_dir = settings.data_dir.clone();
-        make_dir(&data_dir)?;
+        let started = Instant::now();
+        let data_dir = settings.data_dir.as_path();
+        make_dir(data_dir)?;
         let (store, store_dir) = (settings.store.clone(), data_dir.join(STORE));
         let (depot, closed) = blocking(move || Depot::open(&store_dir, &store, system_clock())).await?;
         let depot = Arc::new(depot);
-        let names = tls::names([settings.grpc.host(), settings.quic.host()]);
-        let certificate = Certificate::of_data_dir(&data_dir, names)?;
-        let listener = bind_tcp(&settings.grpc).await?;
-        let transport = Transport::bind(resolve("quic", &settings.quic).await?, &certificate)?;
-        let (socket, unix_listener) = UnixSocket::bind(&data_dir.join(SOCKET))?;
-        let endpoints = Endpoints {
-            grpc: listener.local_addr().map_err(|error| unavailable("grpc.listen", &error))?.to_string(),
-            quic: transport.local_addr()?.to_string(),
-            socket: data_dir.join(SOCKET),
-            ca: data_dir.join(CERTIFICATE),
-            pid: std::process::id(),
-        };
+        let certificate = Certificate::of_data_dir(data_dir, tls::names([settings.grpc.host(), settings.quic.host()]))?;
+        let listeners = Listeners::bind(&settings, &certificate).await?;
+        let endpoints = listeners.endpoints(data_dir)?;
         let identification = Identification {
-            started: Instant::now(),
+            started,
             quic_address: endpoints.quic.clone(),
             certificate_der: certificate.certificate.to_vec(),
         };
         let (routes, health) = grpc::services(&depot, identification).await?;
         let (stop, stopping) = watch::channel(false);
+        let Listeners { tcp, unix, quic: transport, socket } = listeners;
         let mut servers = JoinSet::new();
         servers.spawn(quic::serve(Arc::clone(&depot), transport, stopping.clone()));
-        servers.spawn(logged(grpc::serve_unix(routes.clone(), unix_listener, stopped(stopping.clone()))));
-        servers.spawn(async move { logged(grpc::serve_tls(routes, listener, &certificate, stopped(stopping))).await });
-        let endpoints_file = EndpointsFile::write(&data_dir, &endpoints)?;
+        servers.spawn(logged(grpc::serve_unix(routes.clone(), unix, stopped(stopping.clone()))));
+        servers.spawn(async move { logged(grpc::serve_tls(routes, tcp, &certificate, stopped(stopping))).await });
+        let endpoints_file = EndpointsFile::write(data_dir, &endpoints)?;
         let drain = Duration::from_secs(settings.shutdown.drain_secs);
         tracing::info!(grpc = endpoints.grpc, quic = endpoints.quic, data_dir = %data_dir.display(), "serving");
         Ok(Self {
@@ -129,9 +122,32 @@ fn make_dir(path: &Path) -> Result<()> {
     made.map_err(|error| unavailable(&format!("data directory {}", path.display()), &error))
 }
 
-async fn bind_tcp(settings: &ListenSettings) -> Result<TcpListener> {
-    let listen = resolve("grpc", settings).await?;
-    TcpListener::bind(listen).await.map_err(|error| unavailable(&format!("grpc.listen {listen}"), &error))
+/// Every address of a daemon, bound.
+struct Listeners {
+    tcp: TcpListener,
+    quic: Transport,
+    unix: UnixListener,
+    socket: UnixSocket,
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings, certificate: &Certificate) -> Result<Self> {
+        let grpc = resolve("grpc", &settings.grpc).await?;
+        let tcp = TcpListener::bind(grpc).await.map_err(|error| unavailable(&format!("grpc.listen {grpc}"), &error))?;
+        let quic = Transport::bind(resolve("quic", &settings.quic).await?, certificate)?;
+        let (socket, unix) = UnixSocket::bind(&settings.data_dir.join(SOCKET))?;
+        Ok(Self { tcp, quic, unix, socket })
+    }
+
+    fn endpoints(&self, data_dir: &Path) -> Result<Endpoints> {
+        Ok(Endpoints {
+            grpc: self.tcp.local_addr().map_err(|error| unavailable("grpc.listen", &error))?.to_string(),
+            quic: self.quic.local_addr()?.to_string(),
+            socket: data_dir.join(SOCKET),
+            ca: data_dir.join(CERTIFICATE),
+            pid: std::process::id(),
+        })
+    }
 }
 
 async fn resolve(section: &str, settings: &ListenSettings) -> Result<SocketAddr> {

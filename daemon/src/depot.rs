@@ -69,7 +69,7 @@ pub(crate) struct StoredPrefix {
     pub(crate) chunks: Vec<(ChunkId, ChunkRow)>,
     /// Why not everything that was asked for is among them; empty when it is.
     pub(crate) miss_reason: String,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl StoredPrefix {
@@ -115,6 +115,7 @@ impl Depot {
     pub(crate) fn match_prefix(&self, scope: &Scope, tokens: &[u32]) -> Result<StoredPrefix> {
         let key = scope.key(LOCAL_TENANT);
         let mut prefix = self.lease_chain(|index| index.match_prefix(&key, tokens))?;
+        self.touch(&prefix);
         if prefix.num_tokens() < tokens.len() {
             prefix.miss_reason = self.miss_reason(scope, tokens.len(), prefix.num_tokens());
         }
@@ -147,7 +148,7 @@ impl Depot {
 
     /// Leases the chain that `find` names, and reads its rows up to the first that cannot be read.
     fn lease_chain(&self, find: impl FnOnce(&Index) -> Vec<ChunkId>) -> Result<StoredPrefix> {
-        let lease = Lease::take(&self.index, (self.clock)(), find);
+        let lease = Lease::take(&self.index, find);
         let mut chunks = Vec::with_capacity(lease.ids().len());
         for (id, row) in lease.ids().iter().zip(self.store.chunk_rows(lease.ids())?) {
             match row {
@@ -158,7 +159,11 @@ impl Depot {
                 }
             }
         }
-        Ok(StoredPrefix { chunks, miss_reason: String::new(), _lease: lease })
+        Ok(StoredPrefix { chunks, miss_reason: String::new(), lease })
+    }
+
+    fn touch(&self, prefix: &StoredPrefix) {
+        self.index.lock().touch(prefix.lease.ids(), (self.clock)());
     }
 
     fn spec(&self, fingerprint: &Fingerprint) -> Result<KvSpec> {

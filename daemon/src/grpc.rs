@@ -11,6 +11,7 @@ mod tests;
 use std::future::Future;
 use std::sync::Arc;
 
+use kvdepot_proto::transport::{IDLE_TIMEOUT, KEEP_ALIVE};
 use kvdepot_proto::v1::admin_server::AdminServer;
 use kvdepot_proto::v1::depot_server::DepotServer;
 use kvdepot_proto::{Error, ErrorKind, Result, limits, v1};
@@ -27,6 +28,9 @@ use self::depot::DepotService;
 pub(crate) use self::unix::UnixSocket;
 use crate::depot::Depot;
 use crate::tls::Certificate;
+
+/// Calls that a connection may have in progress at once.
+const MAX_CALLS: u32 = 64;
 
 /// The services, and what tells whether they serve.
 pub(crate) async fn services(depot: &Arc<Depot>, identification: Identification) -> Result<(Routes, HealthReporter)> {
@@ -63,14 +67,22 @@ pub(crate) async fn serve_tls(
 ) -> Result<()> {
     let identity = Identity::from_pem(&certificate.certificate_pem, &certificate.key_pem);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let mut server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity)).map_err(|e| failed(&e))?;
+    let mut server = server().tls_config(ServerTlsConfig::new().identity(identity)).map_err(|e| failed(&e))?;
     server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await.map_err(|e| failed(&e))
 }
 
 /// Serves on a Unix socket until `stop`, then until the calls in progress have ended.
 pub(crate) async fn serve_unix(routes: Routes, listener: UnixListener, stop: impl Future<Output = ()>) -> Result<()> {
     let incoming = UnixListenerStream::new(listener);
-    Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await.map_err(|e| failed(&e))
+    server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await.map_err(|e| failed(&e))
+}
+
+/// Connections whose peer has vanished end, and with them their calls.
+fn server() -> Server {
+    Server::builder()
+        .max_concurrent_streams(MAX_CALLS)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(IDLE_TIMEOUT))
 }
 
 fn failed(error: &tonic::transport::Error) -> Error {

@@ -1,6 +1,9 @@
 //! The receiving end of a put, the same for both planes: a thread of its own stages what arrives, then commits.
 
-use kvdepot_proto::{ReceivedSegment, Result};
+use std::time::Duration;
+
+use kvdepot_proto::{Error, ErrorKind, ReceivedSegment, Result};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
@@ -9,6 +12,10 @@ use crate::depot::{Committed, StagedPut};
 
 /// Segments that wait to be staged, besides the one that is.
 const WAITING_SEGMENTS: usize = 2;
+
+/// A put that brings no segment for this long is given up, with its room and its thread: the largest segment at
+/// 10 Mbit/s takes less.
+const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A whole segment, and the claim on its sender's share of memory.
 pub(crate) struct Delivery {
@@ -42,8 +49,17 @@ impl Intake {
 
 fn stage_and_commit(mut put: StagedPut, mut deliveries: mpsc::Receiver<Delivery>) -> Result<Committed> {
     while !put.is_complete() {
-        let Some(delivery) = deliveries.blocking_recv() else { break };
-        put.stage(&delivery.segment)?;
+        let next = async { tokio::time::timeout(STALL_TIMEOUT, deliveries.recv()).await };
+        match Handle::current().block_on(next) {
+            Ok(Some(delivery)) => put.stage(&delivery.segment)?,
+            Ok(None) => break,
+            Err(_) => return Err(stalled()),
+        }
     }
     put.commit()
+}
+
+fn stalled() -> Error {
+    let secs = STALL_TIMEOUT.as_secs();
+    Error::new(ErrorKind::Unavailable, format!("no segment of the put arrived for {secs} seconds"))
 }

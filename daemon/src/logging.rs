@@ -1,5 +1,7 @@
 //! The log, on standard error.
 
+use std::io::IsTerminal;
+
 use kvdepot_proto::{Error, Result};
 use tracing_subscriber::EnvFilter;
 
@@ -10,7 +12,10 @@ use crate::settings::{LogFormat, LogSettings};
 /// # Errors
 /// `Invalid` for a filter that cannot be read, or when logging has been started before.
 pub fn start(settings: &LogSettings) -> Result<()> {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(settings)?).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(settings)?)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

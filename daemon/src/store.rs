@@ -105,6 +105,14 @@ impl Store {
         }
     }
 
+    /// Checks that the disk has room for `bytes` of segments more.
+    ///
+    /// # Errors
+    /// `Busy` when it has not.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
+        self.rocks.check_room(bytes)
+    }
+
     /// Announces that put `instance` will stage segments of `ids`.
     pub(crate) fn begin_staging(&self, instance: u64, ids: &[ChunkId]) -> Result<()> {
         self.rocks.put(Column::Staging, &instance.to_be_bytes(), &row::seal_staging(instance, ids))

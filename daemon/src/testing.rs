@@ -165,13 +165,18 @@ pub(crate) fn ids(depot: &Depot, context: &Context) -> Vec<ChunkId> {
     prefix.chunks.iter().map(|(id, _)| *id).collect()
 }
 
-/// A daemon on free ports of the loopback.
-pub(crate) async fn start(data_dir: &Path) -> Daemon {
+/// Settings of a daemon on free ports of the loopback.
+pub(crate) fn settings(data_dir: &Path) -> Settings {
     let mut settings = Settings::in_dir(data_dir);
     settings.store = store_settings(0);
     settings.grpc.listen = "127.0.0.1:0".to_owned();
     settings.quic.listen = "127.0.0.1:0".to_owned();
-    Daemon::start(settings).await.unwrap()
+    settings
+}
+
+/// A running daemon with these [`settings`].
+pub(crate) async fn start(data_dir: &Path) -> Daemon {
+    Daemon::start(settings(data_dir)).await.unwrap()
 }
 
 /// A context as a put announces it.

@@ -141,18 +141,12 @@ impl LayerView<'_> {
             .collect();
         let num_rows = seen.len();
         let mut states = States::new(self.pack_queries(block, kv_head, num_rows), seen, self.layout.value_panels());
-        for page in 0..block.shared_pages {
-            let pages = self.spans[block.runs[0].span].sequence.pages();
-            self.fold(&mut states, 0..num_rows, kv_head, page, &pages[page]);
-        }
+        self.fold_pages(&mut states, 0..num_rows, kv_head, block.runs[0].span, 0..block.shared_pages);
         let mut first = 0;
         for run in &block.runs {
             let rows = first..first + run.tokens.len() * self.group_size;
             first = rows.end;
-            let pages = self.spans[run.span].sequence.pages();
-            for page in block.shared_pages..run.num_pages() {
-                self.fold(&mut states, rows.clone(), kv_head, page, &pages[page]);
-            }
+            self.fold_pages(&mut states, rows, kv_head, run.span, block.shared_pages..run.num_pages());
         }
         states.normalised()
     }
@@ -166,7 +160,15 @@ impl LayerView<'_> {
         queries
     }
 
-    /// Folds page `idx` of a sequence into the states of `rows`.
+    /// Folds pages of one span's sequence, in order, into the states of `rows`.
+    fn fold_pages(&self, states: &mut States, rows: Range<usize>, kv_head: usize, span: usize, pages: Range<usize>) {
+        let sequence = &self.spans[span].sequence;
+        for (page, idx) in sequence.pages()[pages.clone()].iter().zip(pages) {
+            self.fold(states, rows.clone(), kv_head, idx, page);
+        }
+    }
+
+    /// Folds the page of index `idx` into the states of `rows`.
     fn fold(&self, states: &mut States, rows: Range<usize>, kv_head: usize, idx: usize, page: &Page) {
         let words = self.layout.key_words();
         let position = idx * PAGE_TOKENS;

@@ -80,4 +80,14 @@ impl Rows {
     pub(crate) fn pack(&self, precision: Precision) -> Operand {
         self.pack_map(precision, self.cols, |row, out| out.copy_from_slice(row))
     }
+
+    /// Packs what [`Self::pack`] rounds away, which is nothing in f32.
+    pub(crate) fn pack_rest(&self, precision: Precision) -> Option<Operand> {
+        let rest = |value: f32| value - precision.to_value(precision.to_bits(value));
+        (precision != Precision::F32).then(|| {
+            self.pack_map(precision, self.cols, |row, out| {
+                out.iter_mut().zip(row).for_each(|(out, &value)| *out = rest(value));
+            })
+        })
+    }
 }

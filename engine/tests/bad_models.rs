@@ -1,4 +1,5 @@
 //! Promise: a model directory that is not whole, not sound or not of a known kind is refused with the reason.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod common;
 

@@ -1,11 +1,13 @@
 //! Promise: a result is a function of its own tokens, bit for bit: not of how a prefill is cut, of who shares the batch,
 //! of sharing itself, of threads, or of KV having been away.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod common;
 
 use common::{BOTH, bundled, checkpoints, greedy, references, runner, runner_with};
 use kvdepot_engine::{Completion, Prefix, Request, Runner, Sampling, Settings, Sharing};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 fn tokens(seed: u64, count: usize, vocab: usize) -> Vec<u32> {
     let mut state = seed | 1;
@@ -36,8 +38,13 @@ fn runners() -> Vec<Runner> {
     checkpoints().iter().flat_map(|dir| BOTH.map(|precision| runner(dir, precision))).collect()
 }
 
+fn config() -> ProptestConfig {
+    let failure_persistence = Some(Box::new(FileFailurePersistence::WithSource("regressions")) as Box<_>);
+    ProptestConfig { cases: 6, failure_persistence, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6))]
+    #![proptest_config(config())]
 
     #[test]
     fn kv_and_logits_do_not_depend_on_how_the_prefill_is_cut(

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kvdepot_proto::{ChunkId, Result};
 
-use crate::clock::UnixMs;
 use crate::index::{ChunkFacts, Index};
 
 /// The index, shared with the claims on it.
@@ -28,12 +27,11 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Leases the chunks that `find` names and marks them as used at `now`, in one step.
-    pub(super) fn take(index: &SharedIndex, now: UnixMs, find: impl FnOnce(&Index) -> Vec<ChunkId>) -> Self {
+    /// Leases the chunks that `find` names, in one step.
+    pub(super) fn take(index: &SharedIndex, find: impl FnOnce(&Index) -> Vec<ChunkId>) -> Self {
         let mut locked = index.lock();
         let ids = find(&locked);
         locked.lease(&ids);
-        locked.touch(&ids, now);
         drop(locked);
         Self { index: index.clone(), ids }
     }

@@ -46,7 +46,11 @@ impl Depot {
                 let prefix = self.match_prefix(&scope, &tokens)?;
                 (scope.spec, prefix)
             }
-            FetchTarget::Chunk(id, expected) => self.stored_chain(&id, expected.as_ref())?,
+            FetchTarget::Chunk(id, expected) => {
+                let (spec, prefix) = self.stored_chain(&id, expected.as_ref())?;
+                self.touch(&prefix);
+                (spec, prefix)
+            }
         };
         let first_chunk = skip_chunks.min(prefix.chunks.len());
         let manifest = manifest(spec, prefix.chunks.get(first_chunk..).unwrap_or_default());

@@ -55,8 +55,9 @@ impl Depot {
         let chunks = self.cut(&announce)?;
         let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
         let mut next_instance = self.writer_turn();
-        let lease = Lease::take(&self.index, (self.clock)(), |_| ids);
-        let index = self.index.lock();
+        let lease = Lease::take(&self.index, |_| ids);
+        let mut index = self.index.lock();
+        index.touch(lease.ids(), (self.clock)());
         let first_missing = chunks.iter().take_while(|chunk| index.contains(&chunk.id)).count();
         drop(index);
         let missing = announce.contents.get(first_missing..).unwrap_or_default();
@@ -98,6 +99,9 @@ impl Depot {
     }
 
     fn make_room(&self, bytes: u64) -> Result<Reservation> {
+        if bytes > 0 {
+            self.store.check_room(bytes.saturating_add(self.index.lock().reserved_bytes()))?;
+        }
         let (reservation, evicted) = Reservation::take(&self.index, bytes)?;
         self.drop_evicted(evicted)?;
         Ok(reservation)

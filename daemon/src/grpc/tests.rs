@@ -186,3 +186,16 @@ async fn a_stale_socket_is_replaced_and_a_live_one_refused() {
     let refused = super::UnixSocket::bind(&path).err().unwrap();
     assert!(refused.to_string().ends_with("another daemon listens there"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_is_refused_by_name_of_what_is_taken() {
+    let (dir, other) = (tempdir().unwrap(), tempdir().unwrap());
+    let daemon = start(dir.path()).await;
+    let refused = Daemon::start(settings(dir.path())).await.err().unwrap();
+    assert!(refused.to_string().ends_with("is in use by another kvdepotd"), "{refused}");
+    let mut same_port = settings(other.path());
+    same_port.grpc.listen = daemon.endpoints().grpc.clone();
+    let refused = Daemon::start(same_port).await.err().unwrap();
+    assert!(refused.to_string().starts_with(&format!("grpc.listen {}: ", daemon.endpoints().grpc)), "{refused}");
+    daemon.shutdown().await.unwrap();
+}

@@ -71,6 +71,11 @@ impl Index {
         self.quota_bytes.map_or(0, |quota| self.claimed_bytes().saturating_sub(quota))
     }
 
+    /// Bytes of puts in progress.
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        self.reserved_bytes
+    }
+
     pub(super) fn count_in(&mut self, chunk: &ChunkFacts) {
         self.stored_bytes += chunk.stored_bytes;
         if self.is_leased(&chunk.id) {

@@ -15,6 +15,9 @@ const MIB: usize = 1 << 20;
 const MIN_BLOB_BYTES: u64 = 4096;
 const BLOB_FILE_BYTES: u64 = 256 * MIB as u64;
 const WRITE_BUFFER_BYTES: usize = 64 * MIB;
+const WRITE_BUFFERS: usize = 3;
+/// Room on disk, besides what is written next, for what is in memory already.
+const HEADROOM_BYTES: u64 = (WRITE_BUFFERS * WRITE_BUFFER_BYTES) as u64;
 /// Longest key below any prefix that is deleted as a whole.
 const MAX_SUFFIX_BYTES: usize = 16;
 
@@ -56,7 +59,7 @@ impl Column {
             return options;
         }
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-        options.set_max_write_buffer_number(3);
+        options.set_max_write_buffer_number(WRITE_BUFFERS as i32);
         options.set_enable_blob_files(true);
         options.set_min_blob_size(MIN_BLOB_BYTES);
         options.set_blob_file_size(BLOB_FILE_BYTES);
@@ -187,6 +190,25 @@ impl Rocks {
     /// Makes everything written so far survive the death of the machine.
     pub(crate) fn sync(&self) -> Result<()> {
         self.db.flush_wal(true).map_err(|error| self.failed(&error))
+    }
+
+    /// Checks that the disk has room for `bytes` more: a disk that fills up stops even deletions.
+    ///
+    /// # Errors
+    /// `Busy` when it has not, `Unavailable` when the system does not say.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
+        let path = self.path.display();
+        let disk = rustix::fs::statvfs(&self.path)
+            .map_err(|error| Error::new(ErrorKind::Unavailable, format!("store {path}: {error}")))?;
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // Everything is written twice: to the log, then to its place.
+        let needed_bytes = bytes.saturating_mul(2).saturating_add(HEADROOM_BYTES);
+        if free_bytes < needed_bytes {
+            let message =
+                format!("store {path} needs {needed_bytes} bytes of disk for {bytes} new ones, {free_bytes} are free");
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+        Ok(())
     }
 
     fn family(&self, column: Column) -> Result<&ColumnFamily> {

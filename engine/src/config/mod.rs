@@ -192,7 +192,7 @@ impl ModelConfig {
         if q == 0 || q > 1024 || q % kv != 0 {
             return Err(Error::Corrupt(format!("config.json: {q} query heads over {kv} key and value heads")));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(Error::Corrupt(format!("config.json: head_dim {} is odd", self.head_dim)));
         }
         Ok(self)

@@ -44,7 +44,7 @@ impl Sequence {
         let full = num_tokens / PAGE_TOKENS;
         let mut fork = Self { pages: self.pages[..full].to_vec(), num_tokens };
         fork.reserve(pool, capacity.max(num_tokens))?;
-        if num_tokens % PAGE_TOKENS != 0 {
+        if !num_tokens.is_multiple_of(PAGE_TOKENS) {
             fork.own_page(full).lines_mut().copy_from_slice(self.pages[full].lines());
         }
         Ok(fork)

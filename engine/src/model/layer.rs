@@ -4,6 +4,7 @@ use kvdepot_codec::Side;
 
 use super::rotary::Angles;
 use super::{Model, RmsNorm, Span};
+use crate::Precision;
 use crate::attention::Plan;
 use crate::linear::Linear;
 use crate::rows::Rows;
@@ -28,7 +29,7 @@ impl Layer {
     /// Adds the layer's work to the residual stream `x`, and writes the KV of its tokens.
     pub(super) fn forward(&self, model: &Model, plan: &Plan, angles: &Angles, spans: &mut [Span<'_>], x: &mut Rows) {
         let precision = model.precision();
-        let mut qkv = self.qkv.forward(&self.attention_norm.pack(x, precision));
+        let mut qkv = self.project_heads(&self.attention_norm.rows(x), precision);
         self.place_heads(model, angles, &mut qkv);
         self.write_kv(model, &qkv, spans);
         let attended = plan.attend(&model.kernels, &model.layout, self.idx, &qkv, spans);
@@ -41,6 +42,18 @@ impl Layer {
             model.kernels.gate(gate, up, out);
         });
         x.add(&self.down.forward(&gated));
+    }
+
+    /// Queries, keys and values of normalised rows.
+    ///
+    /// What rounds these rows moves every score, and the softmax amplifies it: with the rest that bf16 drops added as a
+    /// second product, the logits' error on a random Mistral went from 2.6e-2 to 1.0e-2. No other product does as much.
+    fn project_heads(&self, normalised: &Rows, precision: Precision) -> Rows {
+        let mut qkv = self.qkv.forward(&normalised.pack(precision));
+        if let Some(rest) = normalised.pack_rest(precision) {
+            qkv.add(&self.qkv.weight.product(&rest));
+        }
+        qkv
     }
 
     /// Normalises queries and keys where the model does, and turns them to their positions.

@@ -12,6 +12,13 @@ pub(crate) struct RmsNorm {
 }
 
 impl RmsNorm {
+    /// Normalises each row.
+    pub(crate) fn rows(&self, x: &Rows) -> Rows {
+        let mut normalised = x.clone();
+        normalised.for_each(|_, row| self.apply(row));
+        normalised
+    }
+
     /// Normalises each row into operands of a product.
     pub(crate) fn pack(&self, x: &Rows, precision: Precision) -> Operand {
         x.pack_map(precision, x.cols(), |row, out| {

@@ -1,6 +1,6 @@
 //! Functions of one lane, free of calls so that loops over them vectorize.
 
-use std::f32::consts::LOG2_E;
+use std::f32::consts::{LN_2, LOG2_E};
 
 use super::lanes::Lanes;
 use super::line::LANES;
@@ -10,7 +10,7 @@ const ROUNDER: f32 = 12_582_912.0;
 
 /// Taylor coefficients of 2^f, `ln(2)^n / n!`: within 1e-8 of it for `|f| <= 1/2`.
 const EXP2: [f32; 8] =
-    [1.0, 0.693_147_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_355_8, 1.540_353e-4, 1.525_273_4e-5];
+    [1.0, LN_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_355_8, 1.540_353e-4, 1.525_273_4e-5];
 
 /// `2^x`, exactly 1 at 0; `x` is held to `-126..=127`.
 #[inline(always)]

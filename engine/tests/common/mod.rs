@@ -14,8 +14,6 @@ pub(crate) struct Reference {
     pub(crate) prompt: Vec<u32>,
     /// Ids that greedy decoding gives, end tokens ignored.
     pub(crate) greedy: Vec<u32>,
-    /// Smallest difference between the two best logits over the greedy steps.
-    pub(crate) smallest_top2_gap: f32,
     /// Logits after the prompt.
     pub(crate) last_logits: Vec<f32>,
 }

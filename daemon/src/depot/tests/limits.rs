@@ -27,6 +27,17 @@ fn the_least_recently_used_context_goes_first() {
 }
 
 #[test]
+fn a_look_at_a_context_is_no_use() {
+    let dir = tempdir().unwrap();
+    let test = open(dir.path(), 0);
+    let id = *put(&test.depot, &exact_context(tokens(1, 64))).unwrap().chunk_ids.last().unwrap();
+    let look = |now| test.at(now).inspect(IdPrefix { first: id, last: id }).unwrap().context.last_used;
+    assert_eq!((look(5), look(6)), (1, 1));
+    test.at(7).fetch(FetchTarget::Chunk(id, None), 0).unwrap();
+    assert_eq!(look(8), 7);
+}
+
+#[test]
 fn the_order_of_use_survives_a_flush() {
     let dir = tempdir().unwrap();
     let contexts: Vec<_> = (1..=3).map(|seed| exact_context(tokens(seed, 64))).collect();
