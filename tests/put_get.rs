@@ -138,5 +138,6 @@ fn tokens_find_the_longest_stored_prefix() -> anyhow::Result<()> {
     let arguments = std::iter::once("get".as_ref()).chain(query).chain([out.as_os_str()]);
     assert_eq!(bench.cli().json(arguments)?["tokens"], 512);
     assert!(same_dump(&bench.dump(512)?, &out)?);
+    assert_eq!(bench.cli().json(["status"])?["hit_rate"], 512.0 / 600.0);
     Ok(())
 }

@@ -28,6 +28,8 @@ impl DataPlane {
     const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
     /// How long QUIC is left alone after it did not get through.
     const AVOID: Duration = Duration::from_secs(60);
+    /// Silence after which the control plane is asked whether the daemon still lives.
+    const SILENCE: Duration = Duration::from_millis(250);
     /// Most connections kept for later.
     const MAX_IDLE: usize = 4;
 
@@ -47,7 +49,7 @@ impl DataPlane {
         let asked = Instant::now();
         let usage = Usage::ask(&self.control).await?;
         while let Some(connection) = self.take_idle() {
-            if connection.is_open() && connection.age_at(asked) < usage.uptime {
+            if connection.is_open() && !is_from_before(&connection, asked, &usage) {
                 return Ok(Route::Quic(connection));
             }
         }
@@ -58,6 +60,41 @@ impl DataPlane {
                 Ok(Route::Grpc)
             }
             opened => opened.map(Route::Quic),
+        }
+    }
+
+    /// Runs a transfer for as long as the daemon at the other end lives: QUIC alone would notice its death only after
+    /// [`IDLE_TIMEOUT`](kvdepot_proto::transport::IDLE_TIMEOUT).
+    pub(crate) async fn watched<T>(
+        &self,
+        connection: &quic::Connection,
+        transfer: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        tokio::select! {
+            outcome = transfer => outcome,
+            lost = self.loss_of(connection) => Err(lost),
+        }
+    }
+
+    /// Asks the control plane about the daemon whenever the connection has been silent, until it is gone.
+    async fn loss_of(&self, connection: &quic::Connection) -> Error {
+        loop {
+            let before = connection.received_datagrams();
+            tokio::time::sleep(Self::SILENCE).await;
+            if connection.received_datagrams() != before {
+                continue;
+            }
+            let asked = Instant::now();
+            match Usage::ask(&self.control).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable => return error,
+                Ok(usage) if is_from_before(connection, asked, &usage) => {
+                    return Error::new(
+                        ErrorKind::Unavailable,
+                        "the daemon was restarted during the transfer; try again",
+                    );
+                }
+                _ => {}
+            }
         }
     }
 
@@ -102,6 +139,12 @@ impl DataPlane {
             tokio::net::lookup_host((host, bound.port())).await.map_err(|error| unusable(error.to_string()))?;
         found.next().ok_or_else(|| unusable(format!("{host} has no address")))
     }
+}
+
+/// Whether the connection was opened to a daemon before the one that `usage`, asked for at `asked`, is of. Uptime comes
+/// in whole milliseconds.
+fn is_from_before(connection: &quic::Connection, asked: Instant, usage: &Usage) -> bool {
+    connection.age_at(asked) > usage.uptime + Duration::from_millis(1)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -32,7 +32,9 @@ pub struct Usage {
     pub quic_certificate: Vec<u8>,
     /// Match calls since the start.
     pub matches: u64,
-    /// Tokens that those matched.
+    /// Tokens that those asked about.
+    pub asked_tokens: u64,
+    /// Tokens that were found.
     pub matched_tokens: u64,
     /// Chunks evicted since the start.
     pub evicted_chunks: u64,
@@ -41,6 +43,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Share of the tokens asked about that was stored; `None` before the first match.
+    pub fn hit_rate(&self) -> Option<f64> {
+        (self.asked_tokens != 0).then(|| self.matched_tokens as f64 / self.asked_tokens as f64)
+    }
+
     pub(crate) async fn ask(control: &Control) -> Result<Self> {
         let mut admin = control.admin();
         Ok(control.answer(admin.usage(v1::UsageRequest {})).await?.into())
@@ -60,6 +67,7 @@ impl From<v1::UsageResponse> for Usage {
             quic_address: message.quic_address,
             quic_certificate: message.quic_certificate,
             matches: message.matches,
+            asked_tokens: message.asked_tokens,
             matched_tokens: message.matched_tokens,
             evicted_chunks: message.evicted_chunks,
             quarantined_chunks: message.quarantined_chunks,

@@ -57,6 +57,7 @@ pub(crate) struct Depot {
 #[derive(Debug, Default)]
 struct Counters {
     matches: AtomicU64,
+    asked_tokens: AtomicU64,
     matched_tokens: AtomicU64,
     evicted_chunks: AtomicU64,
     quarantined_chunks: AtomicU64,
@@ -125,6 +126,7 @@ impl Depot {
     pub(crate) fn match_counted(&self, scope: &Scope, tokens: &[u32]) -> Result<StoredPrefix> {
         let prefix = self.match_prefix(scope, tokens)?;
         self.counters.matches.fetch_add(1, Ordering::Relaxed);
+        self.counters.asked_tokens.fetch_add(tokens.len() as u64, Ordering::Relaxed);
         self.counters.matched_tokens.fetch_add(prefix.num_tokens() as u64, Ordering::Relaxed);
         Ok(prefix)
     }

@@ -116,7 +116,7 @@ impl Client {
         let transport = match self.data_plane.route().await? {
             Route::Quic(connection) => {
                 let message = request.message(connection.next_transfer_id());
-                connection.fetch(message, &mut delivery).await?;
+                self.data_plane.watched(&connection, connection.fetch(message, &mut delivery)).await?;
                 self.data_plane.give_back(connection);
                 Transport::Quic
             }

@@ -71,7 +71,8 @@ impl Client {
         let mut sending = Sending::new(chunks, &mut progress);
         let (ack, transport) = match self.data_plane.route().await? {
             Route::Quic(connection) => {
-                let ack = connection.put(announce(connection.next_transfer_id()), &mut sending).await?;
+                let put = connection.put(announce(connection.next_transfer_id()), &mut sending);
+                let ack = self.data_plane.watched(&connection, put).await?;
                 self.data_plane.give_back(connection);
                 (ack, Transport::Quic)
             }

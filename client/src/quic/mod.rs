@@ -59,6 +59,11 @@ impl Connection {
         self.connection.close_reason().is_none()
     }
 
+    /// Datagrams received so far.
+    pub(crate) fn received_datagrams(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
     /// How long it had been open at `now`.
     pub(crate) fn age_at(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.opened)

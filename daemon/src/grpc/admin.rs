@@ -49,6 +49,7 @@ impl Admin for AdminService {
             quic_address: self.identification.quic_address.clone(),
             quic_certificate: self.identification.certificate_der.clone(),
             matches: usage.matches,
+            asked_tokens: usage.asked_tokens,
             matched_tokens: usage.matched_tokens,
             evicted_chunks: usage.evicted_chunks,
             quarantined_chunks: usage.quarantined_chunks,
