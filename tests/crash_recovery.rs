@@ -1,4 +1,5 @@
 //! Nothing acknowledged is lost and nothing half-written is ever visible, whenever the daemon is killed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
 //! Frames survive any cut of the stream, and hostile bytes end in an error and hold no more than was sent.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::{Bytes, BytesMut};
 use kvdepot_codec::{Level, SegmentKey, Side};

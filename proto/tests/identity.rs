@@ -1,4 +1,5 @@
 //! A wrong hit is impossible: whatever differs between two callers changes every chunk id.
+#![allow(clippy::unwrap_used, clippy::type_complexity, reason = "a test fails by panicking, and lists its cases")]
 
 use kvdepot_codec::{Dtype, Geometry};
 use kvdepot_proto::{ChunkRef, KvSpec, Rope, Scope, chain, v1};
