@@ -3,9 +3,12 @@
 //! A model is a distribution over 16 or 32 symbols in units of 2^-12. Three families make up [`ModelSet`]; which one a
 //! channel uses, and what its symbols mean, is its level's business.
 
+mod lanes;
 mod tables;
 
 use std::sync::LazyLock;
+
+pub(crate) use lanes::{CONSTANT, LaneTable, MAX_ALPHABET};
 
 /// Id of the model set of this build, as segment headers carry it.
 pub(crate) const MODEL_SET: u8 = 1;
@@ -22,6 +25,7 @@ pub(crate) struct Model {
     slices: Vec<Slice>,
     costs: Vec<u32>,
     slots: Box<[Slot; SLOTS]>,
+    lanes: LaneTable,
 }
 
 /// A symbol's part of the 2^12 slots.
@@ -68,7 +72,8 @@ impl Model {
             start += freq;
         }
         let costs = slices.iter().map(|slice| cost(slice.freq)).collect();
-        Self { slices, costs, slots }
+        let lanes = LaneTable::new(&slices);
+        Self { slices, costs, slots, lanes }
     }
 
     /// A model whose probability depends on the circular distance from symbol 0: `by_distance` gives the distances from
@@ -87,6 +92,11 @@ impl Model {
     /// The slot in the low bits of a coder's state.
     pub(crate) fn slot(&self, state: u32) -> Slot {
         self.slots[state as usize % SLOTS]
+    }
+
+    /// The model as vectors of lanes hold it.
+    pub(crate) fn lanes(&self) -> &LaneTable {
+        &self.lanes
     }
 
     /// Code length of each symbol, in units of 2^-8 bit.

@@ -1,0 +1,59 @@
+//! Decoding on one instruction set, for tests, benches and comparisons.
+
+use super::SegmentHeader;
+use super::decode::{decode_on, decode_segment_on};
+use crate::{Geometry, Isa, KvChunk, Result};
+
+/// Decoding on a chosen instruction set; the free functions of this crate are those of [`Codec::default`], the best.
+///
+/// # Examples
+/// ```
+/// use kvdepot_codec::{Codec, Dtype, EncodeOptions, Geometry, Isa, KvChunk, Level, encode};
+///
+/// let geometry = Geometry::new(2, 1, 64, Dtype::Bf16)?;
+/// let chunk = KvChunk::zeroed(geometry, 100)?;
+/// let segments = encode(&chunk, &EncodeOptions::new(Level::Q0))?;
+/// for isa in Isa::available() {
+///     let segments = segments.iter().map(|segment| segment.bytes.as_slice());
+///     assert_eq!(Codec::on(isa).decode(geometry, 100, segments)?, chunk);
+/// }
+/// # Ok::<(), kvdepot_codec::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Codec {
+    isa: Isa,
+}
+
+impl Default for Codec {
+    fn default() -> Self {
+        Self::on(Isa::best())
+    }
+}
+
+impl Codec {
+    /// The codec on `isa`.
+    pub const fn on(isa: Isa) -> Self {
+        Self { isa }
+    }
+
+    /// As [`decode_segment`](crate::decode_segment).
+    ///
+    /// # Errors
+    /// As [`decode_segment`](crate::decode_segment).
+    pub fn decode_segment(&self, bytes: &[u8], into: &mut KvChunk) -> Result<SegmentHeader> {
+        decode_segment_on(self.isa, bytes, into)
+    }
+
+    /// As [`decode`](crate::decode).
+    ///
+    /// # Errors
+    /// As [`decode`](crate::decode).
+    pub fn decode<'a>(
+        &self,
+        geometry: Geometry,
+        num_tokens: usize,
+        segments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<KvChunk> {
+        decode_on(self.isa, geometry, num_tokens, segments)
+    }
+}
