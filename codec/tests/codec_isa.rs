@@ -54,6 +54,17 @@ fn segments(chunk: &KvChunk) -> Vec<Segment> {
 
 proptest! {
     #[test]
+    fn encoded_bytes_are_equal(chunk in with_outliers(), layers_per_group in 1u16..4) {
+        for level in Level::ALL {
+            let options = options(level, layers_per_group);
+            let expected = Codec::on(Isa::SCALAR).encode(&chunk, &options);
+            for isa in others() {
+                prop_assert!(Codec::on(isa).encode(&chunk, &options) == expected, "{isa}");
+            }
+        }
+    }
+
+    #[test]
     fn decoded_elements_are_equal(chunk in with_outliers()) {
         for segment in segments(&chunk) {
             let expected = decode_on(Isa::SCALAR, *chunk.geometry(), chunk.num_tokens(), &segment.bytes);

@@ -23,11 +23,11 @@ pub(crate) struct EncodedPlanes {
 }
 
 /// Encodes one plane.
-pub(crate) fn encode_plane(level: Level, plane: &Plane<'_>, out: &mut EncodedPlanes) -> Result<()> {
+pub(crate) fn encode_plane(isa: Isa, level: Level, plane: &Plane<'_>, out: &mut EncodedPlanes) -> Result<()> {
     let dtype = plane.geometry.dtype();
     match level {
-        Level::Q0 => with_element!(dtype, q0::encode_plane, plane, &mut out.tiles),
-        Level::Q2 => with_element!(dtype, q2::encode_plane, plane, out)?,
+        Level::Q0 => with_element!(dtype, q0::encode_plane, isa, plane, &mut out.tiles),
+        Level::Q2 => with_element!(dtype, q2::encode_plane, isa, plane, out)?,
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! Decoding on one instruction set, for tests, benches and comparisons.
+//! The codec on one instruction set, for tests, benches and comparisons.
 
-use super::SegmentHeader;
 use super::decode::{decode_on, decode_segment_on};
-use crate::{Geometry, Isa, KvChunk, Result};
+use super::encode::{encode_on, encode_segment_on};
+use super::{EncodeOptions, Segment, SegmentHeader};
+use crate::{Geometry, Isa, KvChunk, Result, SegmentKey};
 
-/// Decoding on a chosen instruction set; the free functions of this crate are those of [`Codec::default`], the best.
+/// The codec on a chosen instruction set; the free functions of this crate are those of [`Codec::default`], the best.
 ///
 /// # Examples
 /// ```
@@ -34,6 +35,22 @@ impl Codec {
     /// The codec on `isa`.
     pub const fn on(isa: Isa) -> Self {
         Self { isa }
+    }
+
+    /// As [`encode`](crate::encode).
+    ///
+    /// # Errors
+    /// As [`encode`](crate::encode).
+    pub fn encode(&self, chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
+        encode_on(self.isa, chunk, options)
+    }
+
+    /// As [`encode_segment`](crate::encode_segment).
+    ///
+    /// # Errors
+    /// As [`encode_segment`](crate::encode_segment).
+    pub fn encode_segment(&self, chunk: &KvChunk, options: &EncodeOptions, key: SegmentKey) -> Result<Segment> {
+        encode_segment_on(self.isa, chunk, options, key)
     }
 
     /// As [`decode_segment`](crate::decode_segment).

@@ -5,6 +5,7 @@
 
 mod decode;
 mod dequantize;
+mod encode;
 mod isa;
 mod join;
 
@@ -14,5 +15,6 @@ mod avx512;
 
 pub(crate) use decode::{TILES, decode_channels};
 pub(crate) use dequantize::{Dequantizer, dequantize};
+pub(crate) use encode::encode_channels;
 pub use isa::Isa;
 pub(crate) use join::{Bf16Rows, join_bf16};

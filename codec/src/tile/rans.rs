@@ -16,7 +16,7 @@ use crate::model::{Model, PROBABILITY_BITS};
 /// Most tokens of a row, and coders of a tile.
 pub(crate) const LANES: usize = 32;
 /// Lower end of the interval of states, and the state that encoding starts from.
-const STATE_FLOOR: u32 = 1 << 16;
+pub(crate) const STATE_FLOOR: u32 = 1 << 16;
 const WORD_BITS: u32 = 16;
 /// Bytes of a lane's state in a tile.
 pub(crate) const STATE_BYTES: usize = 4;

@@ -2,9 +2,7 @@
 
 use super::ChannelCoding;
 use super::quantizer::Bins;
-
-/// Most symbols of an alphabet.
-const MAX_ALPHABET: usize = 32;
+use crate::model::MAX_ALPHABET;
 
 /// Chooses the coding of a channel from its symbols.
 pub(super) fn choose(symbols: &[u8], bins: Bins) -> ChannelCoding {
@@ -16,7 +14,7 @@ pub(super) fn choose(symbols: &[u8], bins: Bins) -> ChannelCoding {
     }
     let shifts = mean.saturating_sub(1)..=(mean + 1).min(bins.max_symbol());
     let candidates = shifts.flat_map(|shift| (0..bins.models().len()).map(move |model| (model, shift)));
-    let cheapest = candidates.min_by_key(|&(model, shift)| cost(&counts, bins.models()[model].costs(), shift, bins));
+    let cheapest = candidates.min_by_key(|&(model, shift)| cost(&counts, bins.models()[model].costs(), shift));
     let (model, shift) = cheapest.unwrap_or((0, mean));
     ChannelCoding { width: model as u8 + 1, shift }
 }
@@ -27,9 +25,15 @@ fn rounded_mean(symbols: &[u8]) -> u8 {
     ((2 * sum + symbols.len()) / (2 * symbols.len().max(1))) as u8
 }
 
-fn cost(counts: &[u32; MAX_ALPHABET], costs: &[u32], shift: u8, bins: Bins) -> u64 {
-    let coded = |symbol: u8| usize::from(symbol.wrapping_sub(shift) & bins.alphabet_mask());
-    (0..=bins.max_symbol()).map(|symbol| u64::from(counts[usize::from(symbol)]) * u64::from(costs[coded(symbol)])).sum()
+/// Sum of the code lengths; at most 4096 symbols of at most 12 bits, in units of 2^-8: no sum overflows.
+fn cost(counts: &[u32; MAX_ALPHABET], costs: &[u32], shift: u8) -> u32 {
+    let (below, from) = counts[..costs.len()].split_at(usize::from(shift));
+    let (of_from, of_below) = costs.split_at(from.len());
+    dot(from, of_from).wrapping_add(dot(below, of_below))
+}
+
+fn dot(counts: &[u32], costs: &[u32]) -> u32 {
+    counts.iter().zip(costs).fold(0, |sum, (&count, &cost)| sum.wrapping_add(count.wrapping_mul(cost)))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::arch::x86_64::*;
 
+use super::state::{load_states, load_table, store_states};
 use crate::Result;
 use crate::model::{CONSTANT, LaneTable, Model};
 use crate::rows::{Row, SymbolRows};
@@ -174,30 +175,6 @@ fn search<const WIDE: bool>(slots: __m512i, starts: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f")]
 fn step(state: __m512i, freq: __m512i, place: __m512i) -> __m512i {
     _mm512_add_epi32(_mm512_mullo_epi32(_mm512_srli_epi32::<12>(state), freq), place)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load_table(table: &[u16; 32]) -> __m512i {
-    // SAFETY: the reference is to 64 readable bytes.
-    unsafe { _mm512_loadu_si512(table.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load_states(states: &[u32; LANES]) -> [__m512i; 2] {
-    // SAFETY: the reference is to 128 readable bytes.
-    unsafe { [_mm512_loadu_si512(states.as_ptr().cast()), _mm512_loadu_si512(states[16..].as_ptr().cast())] }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn store_states(states: &mut [u32; LANES], [a, b]: [__m512i; 2]) {
-    // SAFETY: the reference is to 128 writable bytes.
-    unsafe {
-        _mm512_storeu_si512(states.as_mut_ptr().cast(), a);
-        _mm512_storeu_si512(states[16..].as_mut_ptr().cast(), b);
-    }
 }
 
 /// Stores symbols lane by lane.
