@@ -87,3 +87,32 @@ impl<'a> ChannelBlock<'a> {
         self.bytes[start..].first_chunk_mut().expect("a block of 64 bytes lies inside its plane")
     }
 }
+
+/// One head of a plane, to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadView<'a> {
+    /// The plane from the head's first element on.
+    bytes: &'a [u8],
+    token_bytes: usize,
+    head_bytes: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) num_tokens: usize,
+}
+
+impl<'a> HeadView<'a> {
+    /// One head of a plane.
+    pub(crate) fn new(shape: &PlaneShape, plane: &'a [u8], head: usize) -> Self {
+        Self {
+            bytes: &plane[head * shape.head_bytes()..],
+            token_bytes: shape.token_bytes(),
+            head_bytes: shape.head_bytes(),
+            head_dim: shape.head_dim,
+            num_tokens: shape.num_tokens,
+        }
+    }
+
+    /// The elements of one token.
+    pub(crate) fn token(&self, token: usize) -> &'a [u8] {
+        &self.bytes[token * self.token_bytes..][..self.head_bytes]
+    }
+}

@@ -15,7 +15,7 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, t
     let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
     for heads in heads.chunks(TILES) {
         let (parts, symbols): (Vec<Parts>, Vec<SymbolRows>) =
-            heads.iter().map(|&head| Parts::split::<E>(plane, head)).unzip();
+            heads.iter().map(|&head| Parts::split::<E>(isa, plane, head)).unzip();
         let models: Vec<Vec<_>> =
             parts.iter().map(|parts| parts.codings.iter().map(|coding| coding.model()).collect()).collect();
         let streams = simd::encode_channels(isa, &models, &symbols);
@@ -43,7 +43,7 @@ struct Parts {
 
 impl Parts {
     /// Splits the elements of one head, and gives the symbols of their exponents too.
-    fn split<E: Element>(plane: &Plane<'_>, head: usize) -> (Self, SymbolRows) {
+    fn split<E: Element>(isa: Isa, plane: &Plane<'_>, head: usize) -> (Self, SymbolRows) {
         let (num_tokens, head_dim) = (plane.shape.num_tokens, plane.shape.head_dim);
         let mut symbols = SymbolRows::zeroed(head_dim, num_tokens);
         let mut raw_bits = vec![0; head_dim * num_tokens];
@@ -56,14 +56,14 @@ impl Parts {
         }
         let mut parts = Self { codings: Vec::with_capacity(head_dim), raw: Vec::new(), escapes: Vec::new() };
         for (channel, raw_bits) in raw_bits.chunks(num_tokens).enumerate() {
-            parts.push::<E>(symbols.channel_mut(channel), raw_bits);
+            parts.push::<E>(isa, symbols.channel_mut(channel), raw_bits);
         }
         (parts, symbols)
     }
 
     /// Chooses a channel's coding and puts its symbols in the place of its exponents.
-    fn push<E: Element>(&mut self, exponents: &mut [u8], raw_bits: &[u32]) {
-        let coding = choose(exponents, raw_bits);
+    fn push<E: Element>(&mut self, isa: Isa, exponents: &mut [u8], raw_bits: &[u32]) {
+        let coding = choose(isa, exponents, raw_bits);
         self.codings.push(coding);
         match coding {
             ChannelCoding::Window { top, .. } => replace_by_symbols(exponents, top, &mut self.escapes),

@@ -3,10 +3,9 @@
 use super::ChannelCoding;
 use super::choice::choose;
 use super::quantizer::Bins;
-use crate::distortion::ErrorMeter;
 use crate::element::Element;
 use crate::levels::EncodedPlanes;
-use crate::plane::Plane;
+use crate::plane::{HeadView, Plane};
 use crate::rows::SymbolRows;
 use crate::simd::{self, Isa, TILES};
 use crate::tile::rans::LANES;
@@ -21,10 +20,19 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, o
     let bins = Bins::of_plane(plane.geometry.num_layers(), plane.layer, plane.side);
     let scales = scales::<E>(plane)?;
     write_preamble::<E>(bins, &scales, &mut out.preamble);
+    let quantizer = bins.quantizer(scales);
     let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
     for heads in heads.chunks(TILES) {
-        let mut symbols: Vec<SymbolRows> =
-            heads.iter().map(|&head| quantize_head::<E>(plane, head, bins, &scales, &mut out.errors)).collect();
+        let mut symbols: Vec<SymbolRows> = heads
+            .iter()
+            .map(|&head| {
+                let mut symbols = SymbolRows::zeroed(plane.shape.head_dim, plane.shape.num_tokens);
+                let head = HeadView::new(&plane.shape, plane.bytes, head);
+                let errors = simd::quantize::<E>(isa, &quantizer, &head, &mut symbols);
+                out.errors.add_head(&errors, plane.shape.head_dim);
+                symbols
+            })
+            .collect();
         for coded in code(isa, &mut symbols, bins) {
             out.tiles.push(|tiles| coded.write(tiles));
         }
@@ -39,11 +47,16 @@ fn scales<E: Element>(plane: &Plane<'_>) -> Result<Vec<f32>> {
 }
 
 /// Largest magnitude, or the place of the first element that is not finite.
+///
+/// Magnitudes are in the order of their bits, and what is not finite is above the others.
 fn scale<E: Element>(elements: &[u8]) -> std::result::Result<f32, usize> {
-    elements.chunks_exact(E::BYTES).enumerate().try_fold(0f32, |largest, (channel, element)| {
-        let value = E::to_f32(E::load(element));
-        if value.is_finite() { Ok(largest.max(value.abs())) } else { Err(channel) }
-    })
+    let values = elements.chunks_exact(E::BYTES).map(E::load);
+    let largest = E::to_f32(values.clone().fold(0, |largest, bits| largest.max(bits & E::MAGNITUDE)));
+    if largest.is_finite() {
+        return Ok(largest);
+    }
+    let mut values = values.map(E::to_f32);
+    Err(values.position(|value| !value.is_finite()).unwrap_or_default())
 }
 
 fn not_finite(plane: &Plane<'_>, token: usize, channel: usize) -> Error {
@@ -64,34 +77,10 @@ fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>
     tile::pad(preamble);
 }
 
-/// Symbols of one head; measures the error they make.
-fn quantize_head<E: Element>(
-    plane: &Plane<'_>,
-    head: usize,
-    bins: Bins,
-    scales: &[f32],
-    errors: &mut ErrorMeter,
-) -> SymbolRows {
-    let mut symbols = SymbolRows::zeroed(plane.shape.head_dim, plane.shape.num_tokens);
-    let stride = symbols.rows_per_channel() * LANES;
-    let fractions: Vec<f32> = (0..bins.count()).map(|symbol| bins.fraction(symbol)).collect();
-    let bytes = symbols.rows_mut().as_flattened_mut();
-    for (token, (elements, &scale)) in plane.shape.head(plane.bytes, head).zip(scales).enumerate() {
-        let factor = bins.factor(scale);
-        let places = bytes[token..].iter_mut().step_by(stride);
-        let values = elements.chunks_exact(E::BYTES).map(|element| E::to_f32(E::load(element)));
-        errors.add_head(values.zip(places).map(|(value, place)| {
-            *place = bins.quantize(value, factor);
-            let decoded = E::to_f32(E::from_f32(fractions[usize::from(*place)] * scale));
-            f64::from(decoded) - f64::from(value)
-        }));
-    }
-    symbols
-}
-
 /// Chooses each channel's coding and codes the symbols of some tiles under it.
 fn code(isa: Isa, symbols: &mut [SymbolRows], bins: Bins) -> Vec<CodedTile> {
-    let codings: Vec<Vec<ChannelCoding>> = symbols.iter_mut().map(|symbols| shift_to_codings(symbols, bins)).collect();
+    let codings: Vec<Vec<ChannelCoding>> =
+        symbols.iter_mut().map(|symbols| shift_to_codings(isa, symbols, bins)).collect();
     let models: Vec<Vec<_>> =
         codings.iter().map(|codings| codings.iter().map(|&coding| bins.model(coding)).collect()).collect();
     let streams = simd::encode_channels(isa, &models, symbols).into_iter();
@@ -108,12 +97,12 @@ fn code(isa: Isa, symbols: &mut [SymbolRows], bins: Bins) -> Vec<CodedTile> {
 }
 
 /// Chooses each channel's coding and shifts its symbols to it.
-fn shift_to_codings(symbols: &mut SymbolRows, bins: Bins) -> Vec<ChannelCoding> {
+fn shift_to_codings(isa: Isa, symbols: &mut SymbolRows, bins: Bins) -> Vec<ChannelCoding> {
     let num_channels = symbols.rows().len() / symbols.rows_per_channel();
     (0..num_channels)
         .map(|channel| {
             let symbols = symbols.channel_mut(channel);
-            let coding = choose(symbols, bins);
+            let coding = choose(isa, symbols, bins);
             symbols.iter_mut().for_each(|symbol| *symbol = symbol.wrapping_sub(coding.shift) & bins.alphabet_mask());
             coding
         })

@@ -4,10 +4,10 @@
 
 use std::arch::x86_64::*;
 
-use super::state::{load_states, load_table, store_states};
+use super::state::{load_states, load_table, store_row, store_states};
 use crate::Result;
 use crate::model::{CONSTANT, LaneTable, Model};
-use crate::rows::{Row, SymbolRows};
+use crate::rows::SymbolRows;
 use crate::tile::rans::{Decoder, LANES, WORD_BYTES};
 
 /// Symbols of the smaller alphabet.
@@ -175,25 +175,4 @@ fn search<const WIDE: bool>(slots: __m512i, starts: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f")]
 fn step(state: __m512i, freq: __m512i, place: __m512i) -> __m512i {
     _mm512_add_epi32(_mm512_mullo_epi32(_mm512_srli_epi32::<12>(state), freq), place)
-}
-
-/// Stores symbols lane by lane.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn store_row(row: &mut Row, symbols: __m512i) {
-    /// Where each lane's symbol lies, in bytes.
-    const LANE_ORDER: [u8; 64] = {
-        let mut order = [0; 64];
-        let mut lane = 0;
-        while lane < LANES {
-            order[lane] = 4 * (lane as u8 % 16) + 2 * (lane as u8 / 16);
-            lane += 1;
-        }
-        order
-    };
-    // SAFETY: the reference is to 64 readable bytes.
-    let order = unsafe { _mm512_loadu_si512(LANE_ORDER.as_ptr().cast()) };
-    let bytes = _mm512_castsi512_si256(_mm512_permutexvar_epi8(order, symbols));
-    // SAFETY: the reference is to 32 writable bytes.
-    unsafe { _mm256_storeu_si256(row.as_mut_ptr().cast(), bytes) };
 }
