@@ -10,6 +10,7 @@ mod encode;
 mod isa;
 mod join;
 mod quantize;
+mod scale;
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
@@ -22,3 +23,4 @@ pub(crate) use encode::encode_channels;
 pub use isa::Isa;
 pub(crate) use join::{Bf16Rows, join_bf16};
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
+pub(crate) use scale::largest_magnitude;

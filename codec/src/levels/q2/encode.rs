@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// `Invalid` at the first element that is not finite.
 pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, out: &mut EncodedPlanes) -> Result<()> {
     let bins = Bins::of_plane(plane.geometry.num_layers(), plane.layer, plane.side);
-    let scales = scales::<E>(plane)?;
+    let scales = scales::<E>(isa, plane)?;
     write_preamble::<E>(bins, &scales, &mut out.preamble);
     let quantizer = bins.quantizer(scales);
     let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
@@ -41,21 +41,20 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, o
 }
 
 /// Largest magnitude of each token, over all heads.
-fn scales<E: Element>(plane: &Plane<'_>) -> Result<Vec<f32>> {
+fn scales<E: Element>(isa: Isa, plane: &Plane<'_>) -> Result<Vec<f32>> {
     let tokens = plane.bytes.chunks_exact(plane.shape.token_bytes()).enumerate();
-    tokens.map(|(token, elements)| scale::<E>(elements).map_err(|channel| not_finite(plane, token, channel))).collect()
+    tokens
+        .map(|(token, elements)| scale::<E>(isa, elements).map_err(|channel| not_finite(plane, token, channel)))
+        .collect()
 }
 
 /// Largest magnitude, or the place of the first element that is not finite.
-///
-/// Magnitudes are in the order of their bits, and what is not finite is above the others.
-fn scale<E: Element>(elements: &[u8]) -> std::result::Result<f32, usize> {
-    let values = elements.chunks_exact(E::BYTES).map(E::load);
-    let largest = E::to_f32(values.clone().fold(0, |largest, bits| largest.max(bits & E::MAGNITUDE)));
+fn scale<E: Element>(isa: Isa, elements: &[u8]) -> std::result::Result<f32, usize> {
+    let largest = simd::largest_magnitude::<E>(isa, elements);
     if largest.is_finite() {
         return Ok(largest);
     }
-    let mut values = values.map(E::to_f32);
+    let mut values = elements.chunks_exact(E::BYTES).map(|element| E::to_f32(E::load(element)));
     Err(values.position(|value| !value.is_finite()).unwrap_or_default())
 }
 

@@ -84,7 +84,8 @@ fn join_block(rows: &Bf16Rows, block: &mut ChannelBlock<'_>) {
             let line = join_line(_mm512_castsi512_si256(exponents[i]), _mm512_castsi512_si256(raw[i]));
             store(block.line_mut(token), line);
             if REGISTERS + i < lanes {
-                let [exponents, raw] = [exponents[i], raw[i]].map(|both| _mm512_extracti64x4_epi64::<1>(both));
+                let exponents = _mm512_extracti64x4_epi64::<1>(exponents[i]);
+                let raw = _mm512_extracti64x4_epi64::<1>(raw[i]);
                 store(block.line_mut(token + REGISTERS), join_line(exponents, raw));
             }
         }

@@ -96,8 +96,9 @@ fn encode_row(states: &mut [__m512i; 2], table: &LaneTable, symbols: __m512i, la
     let freqs = _mm512_permutexvar_epi16(symbols, load_table(&table.freqs));
     let starts = _mm512_permutexvar_epi16(symbols, load_table(&table.starts));
     let low = _mm512_set1_epi32(0xffff);
-    let [freqs_a, starts_a, symbols_a] = [freqs, starts, symbols].map(|both| _mm512_and_si512(both, low));
-    let [freqs_b, starts_b, symbols_b] = [freqs, starts, symbols].map(|both| _mm512_srli_epi32::<16>(both));
+    let (freqs_a, freqs_b) = (_mm512_and_si512(freqs, low), _mm512_srli_epi32::<16>(freqs));
+    let (starts_a, starts_b) = (_mm512_and_si512(starts, low), _mm512_srli_epi32::<16>(starts));
+    let (symbols_a, symbols_b) = (_mm512_and_si512(symbols, low), _mm512_srli_epi32::<16>(symbols));
     let full_a = _mm512_cmpge_epu32_mask(_mm512_srli_epi32::<20>(a), freqs_a) & lanes as u16;
     let full_b = _mm512_cmpge_epu32_mask(_mm512_srli_epi32::<20>(b), freqs_b) & (lanes >> 16) as u16;
     let full = u32::from(full_b) << 16 | u32::from(full_a);

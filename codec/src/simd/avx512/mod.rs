@@ -9,7 +9,7 @@ mod state;
 mod transpose;
 
 pub(super) use block::{dequantize, join_bf16};
-pub(super) use cost::{histogram, weigh};
+pub(super) use cost::{histogram, largest_magnitude, weigh};
 pub(super) use decode::decode_channels;
 pub(super) use encode::encode_channels;
 pub(super) use quantize::quantize;
