@@ -11,6 +11,7 @@ mod isa;
 mod join;
 mod quantize;
 mod scale;
+mod split;
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
@@ -24,3 +25,4 @@ pub use isa::Isa;
 pub(crate) use join::{Bf16Rows, join_bf16};
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
 pub(crate) use scale::largest_magnitude;
+pub(crate) use split::split_bf16;

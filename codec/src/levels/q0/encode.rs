@@ -3,7 +3,7 @@
 use super::choice::choose;
 use super::{ChannelCoding, ESCAPE, max_tile_bytes, symbol};
 use crate::element::Element;
-use crate::plane::Plane;
+use crate::plane::{HeadView, Plane};
 use crate::rows::SymbolRows;
 use crate::simd::{self, Isa, TILES};
 use crate::tile::index::TileWriter;
@@ -44,34 +44,37 @@ struct Parts {
 impl Parts {
     /// Splits the elements of one head, and gives the symbols of their exponents too.
     fn split<E: Element>(isa: Isa, plane: &Plane<'_>, head: usize) -> (Self, SymbolRows) {
-        let (num_tokens, head_dim) = (plane.shape.num_tokens, plane.shape.head_dim);
-        let mut symbols = SymbolRows::zeroed(head_dim, num_tokens);
-        let mut raw_bits = vec![0; head_dim * num_tokens];
-        let stride = symbols.rows_per_channel() * LANES;
-        let exponents = symbols.rows_mut().as_flattened_mut();
-        for (token, elements) in plane.shape.head(plane.bytes, head).enumerate() {
-            for (d, element) in elements.chunks_exact(E::BYTES).enumerate() {
-                (exponents[d * stride + token], raw_bits[d * num_tokens + token]) = E::split(E::load(element));
-            }
-        }
+        let head_dim = plane.shape.head_dim;
         let mut parts = Self { codings: Vec::with_capacity(head_dim), raw: Vec::new(), escapes: Vec::new() };
-        for (channel, raw_bits) in raw_bits.chunks(num_tokens).enumerate() {
-            parts.push::<E>(isa, symbols.channel_mut(channel), raw_bits);
+        let head = HeadView::new(&plane.shape, plane.bytes, head);
+        if E::BYTES == 2 && E::RAW_BITS == u8::BITS {
+            let [mut symbols, raw] = simd::split_bf16(isa, &head);
+            for channel in 0..head_dim {
+                let bytes = raw.channel(channel);
+                if parts.push(isa, symbols.channel_mut(channel), || bytes.iter().all(|&bits| bits == 0)) {
+                    parts.raw.extend_from_slice(bytes);
+                }
+            }
+            return (parts, symbols);
+        }
+        let (mut symbols, raw) = split_elements::<E>(&head);
+        for (channel, bits) in raw.chunks(head.num_tokens).enumerate() {
+            if parts.push(isa, symbols.channel_mut(channel), || bits.iter().all(|&bits| bits == 0)) {
+                bits.chunks(LANES).for_each(|row| bits::pack(row, E::RAW_BITS, &mut parts.raw));
+            }
         }
         (parts, symbols)
     }
 
-    /// Chooses a channel's coding and puts its symbols in the place of its exponents.
-    fn push<E: Element>(&mut self, isa: Isa, exponents: &mut [u8], raw_bits: &[u32]) {
-        let coding = choose(isa, exponents, raw_bits);
+    /// Chooses a channel's coding, puts its symbols in the place of its exponents, and says whether it has raw bits.
+    fn push(&mut self, isa: Isa, exponents: &mut [u8], no_raw_bits: impl FnOnce() -> bool) -> bool {
+        let coding = choose(isa, exponents, no_raw_bits);
         self.codings.push(coding);
         match coding {
             ChannelCoding::Window { top, .. } => replace_by_symbols(exponents, top, &mut self.escapes),
             ChannelCoding::Zero | ChannelCoding::Constant { .. } => exponents.fill(0),
         }
-        if coding != ChannelCoding::Zero {
-            raw_bits.chunks(LANES).for_each(|row| bits::pack(row, E::RAW_BITS, &mut self.raw));
-        }
+        coding != ChannelCoding::Zero
     }
 
     fn into_tile(self, num_tokens: usize, stream: Stream) -> CodedTile {
@@ -84,6 +87,20 @@ impl Parts {
             escapes: self.escapes,
         }
     }
+}
+
+/// Exponents and raw bits of a head, `[d][token]` both.
+fn split_elements<E: Element>(head: &HeadView<'_>) -> (SymbolRows, Vec<u32>) {
+    let mut symbols = SymbolRows::zeroed(head.head_dim, head.num_tokens);
+    let mut raw = vec![0; head.head_dim * head.num_tokens];
+    let stride = symbols.rows_per_channel() * LANES;
+    let exponents = symbols.rows_mut().as_flattened_mut();
+    for token in 0..head.num_tokens {
+        for (d, element) in head.token(token).chunks_exact(E::BYTES).enumerate() {
+            (exponents[d * stride + token], raw[d * head.num_tokens + token]) = E::split(E::load(element));
+        }
+    }
+    (symbols, raw)
 }
 
 fn replace_by_symbols(exponents: &mut [u8], top: u8, escapes: &mut Vec<u8>) {

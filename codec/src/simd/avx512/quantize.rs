@@ -3,13 +3,11 @@
 use std::arch::x86_64::*;
 
 use super::state::store_row;
+use super::transpose::{CHANNELS, turn_elements};
 use crate::plane::HeadView;
 use crate::rows::SymbolRows;
 use crate::simd::quantize::{HeadErrors, Quantizer};
 use crate::tile::rans::LANES;
-
-/// Channels that are turned together: those of 16 bytes.
-const CHANNELS: usize = 8;
 
 /// See [`crate::simd::quantize()`]; the head has a multiple of 8 channels.
 pub(in crate::simd) fn quantize(quantizer: &Quantizer, head: &HeadView<'_>, symbols: &mut SymbolRows) -> HeadErrors {
@@ -27,7 +25,7 @@ fn quantize_head(quantizer: &Quantizer, head: &HeadView<'_>, symbols: &mut Symbo
         let tokens: [usize; LANES] = std::array::from_fn(|lane| row * LANES + lane.min(lanes - 1));
         let mut quantizer = RowQuantizer::new(quantizer, &tokens);
         for first in (0..head.head_dim).step_by(CHANNELS) {
-            for (i, elements) in turn(head, &tokens, first).into_iter().enumerate() {
+            for (i, elements) in turn_elements(head, &tokens, first).into_iter().enumerate() {
                 store_row(&mut symbols.rows_mut()[(first + i) * rows + row], quantizer.quantize(elements));
             }
         }
@@ -35,36 +33,6 @@ fn quantize_head(quantizer: &Quantizer, head: &HeadView<'_>, symbols: &mut Symbo
         errors.squares.extend_from_slice(&quantizer.squares()[..lanes]);
     }
     errors
-}
-
-/// Elements of 8 channels: register `i` has channel `first + i`, lane `l` of the first half of the row in word `2 * l`,
-/// of the second in word `2 * l + 1`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,popcnt,bmi2")]
-fn turn(head: &HeadView<'_>, tokens: &[usize; LANES], first: usize) -> [__m512i; CHANNELS] {
-    let load = |lane: usize| {
-        let bytes: &[u8; 16] = head.token(tokens[lane])[2 * first..].first_chunk().expect("8 channels are left");
-        // SAFETY: the reference is to 16 readable bytes.
-        unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-    };
-    let mut block = [_mm512_setzero_si512(); CHANNELS];
-    for (i, register) in block.iter_mut().enumerate() {
-        let lane = i / 2 + 16 * (i % 2);
-        let first = _mm512_castsi128_si512(load(lane));
-        let second = _mm512_inserti32x4::<1>(first, load(lane + 4));
-        let third = _mm512_inserti32x4::<2>(second, load(lane + 8));
-        *register = _mm512_inserti32x4::<3>(third, load(lane + 12));
-    }
-    // Each step rotates the six bits (register, word of a 128-bit lane) by one; after three they have changed places.
-    for _ in 0..3 {
-        let mut next = block;
-        for i in 0..CHANNELS / 2 {
-            next[2 * i] = _mm512_unpacklo_epi16(block[i], block[i + CHANNELS / 2]);
-            next[2 * i + 1] = _mm512_unpackhi_epi16(block[i], block[i + CHANNELS / 2]);
-        }
-        block = next;
-    }
-    block
 }
 
 /// The quantizer of 32 tokens, and the errors so far.
