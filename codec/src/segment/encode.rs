@@ -94,7 +94,8 @@ pub(super) fn encode_segment_on(
         return Err(Error::Invalid(format!("a segment may take {bound} bytes, the limit is {limit}")));
     }
     let planes = encode_planes(isa, chunk, options.level, layers.clone(), key.side)?;
-    let body = [planes.tiles.index(), &planes.preamble, planes.tiles.tiles()].concat();
+    let mut bytes =
+        [&[0; HEADER_BYTES], planes.tiles.index(), planes.preamble.as_slice(), planes.tiles.tiles()].concat();
     let header = SegmentHeader {
         key,
         geometry: *geometry,
@@ -104,9 +105,11 @@ pub(super) fn encode_segment_on(
         level: options.level,
         distortion: planes.errors.distortion(),
         preamble_bytes: planes.preamble.len(),
-        encoded_bytes: HEADER_BYTES + body.len(),
+        encoded_bytes: bytes.len(),
     };
-    Ok(Segment { key, bytes: [header.to_bytes(&body).as_slice(), &body].concat() })
+    let (head, body) = bytes.split_at_mut(HEADER_BYTES);
+    head.copy_from_slice(&header.to_bytes(body));
+    Ok(Segment { key, bytes })
 }
 
 fn encode_planes(isa: Isa, chunk: &KvChunk, level: Level, layers: Range<usize>, side: Side) -> Result<EncodedPlanes> {

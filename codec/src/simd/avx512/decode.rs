@@ -144,17 +144,15 @@ fn decode_row<const WIDE: bool>(
     let next_a = step(a, _mm512_and_si512(freqs, low), _mm512_and_si512(places, low));
     let next_b = step(b, _mm512_srli_epi32::<16>(freqs), _mm512_srli_epi32::<16>(places));
     let floor = _mm512_set1_epi32(1 << 16);
-    let refill_a = _mm512_cmplt_epu32_mask(next_a, floor);
-    let refill_b = _mm512_cmplt_epu32_mask(next_b, floor);
-    let refill = (u32::from(refill_b) << 16 | u32::from(refill_a)) & lanes;
-    // SAFETY: the reference is to 64 readable bytes.
-    let words = _mm512_maskz_expand_epi16(refill, unsafe { _mm512_loadu_si512(words.as_ptr().cast()) });
-    let words_a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(words));
-    let words_b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(words));
+    let refill_a = _mm512_cmplt_epu32_mask(next_a, floor) & lanes as u16;
+    let refill_b = _mm512_cmplt_epu32_mask(next_b, floor) & (lanes >> 16) as u16;
+    let used_a = refill_a.count_ones() as usize;
+    let words_a = expand(refill_a, &words[..16]);
+    let words_b = expand(refill_b, &words[used_a..used_a + 16]);
     let next_a = _mm512_mask_or_epi32(next_a, refill_a, _mm512_slli_epi32::<16>(next_a), words_a);
     let next_b = _mm512_mask_or_epi32(next_b, refill_b, _mm512_slli_epi32::<16>(next_b), words_b);
     *states = [_mm512_mask_mov_epi32(a, lanes as u16, next_a), _mm512_mask_mov_epi32(b, (lanes >> 16) as u16, next_b)];
-    (symbols, refill.count_ones() as usize)
+    (symbols, used_a + refill_b.count_ones() as usize)
 }
 
 /// The symbol whose slots each slot is among.
@@ -168,6 +166,18 @@ fn search<const WIDE: bool>(slots: __m512i, starts: __m512i) -> __m512i {
         symbols = _mm512_mask_mov_epi16(symbols, below, candidates);
     }
     symbols
+}
+
+/// The first of 16 words, in the lanes of `mask`.
+///
+/// Words become states' halves before they are expanded: Zen 4 takes its time to expand words from memory.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn expand(mask: __mmask16, words: &[[u8; WORD_BYTES]]) -> __m512i {
+    let words: &[[u8; WORD_BYTES]; 16] = words.first_chunk().expect("16 words");
+    // SAFETY: the reference is to 32 readable bytes.
+    let words = unsafe { _mm256_loadu_si256(words.as_ptr().cast()) };
+    _mm512_maskz_expand_epi32(mask, _mm512_cvtepu16_epi32(words))
 }
 
 /// `freq * (state / 2^12) + place`
