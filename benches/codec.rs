@@ -1,4 +1,4 @@
-//! Encode and decode of one chunk at each level, in bytes of plain KV per second, beside memcpy.
+//! Encode and decode of one chunk at each level on each instruction set, in bytes of plain KV per second, beside memcpy.
 //!
 //! `cargo bench -p kvdepot-benches --bench codec`
 
@@ -6,16 +6,16 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use half::bf16;
-use kvdepot_codec::{Dtype, EncodeOptions, Geometry, KvChunk, Level, decode, encode};
+use kvdepot_codec::{Codec, Dtype, EncodeOptions, Geometry, Isa, KvChunk, Level, encode};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 const SEED: u64 = 20_260_731;
 /// Tokens of the chunk.
 const NUM_TOKENS: usize = 256;
 
-/// A chunk shaped like two layers of Llama 3.1 8B: channels of a head differ in spread and mean, as real ones do.
+/// A chunk shaped like those of Llama 3.1 8B, larger than caches: channels of a head differ in spread and mean, as real ones do.
 fn chunk() -> KvChunk {
-    let geometry = Geometry::new(2, 8, 128, Dtype::Bf16).expect("within the limits");
+    let geometry = Geometry::new(32, 8, 128, Dtype::Bf16).expect("within the limits");
     let mut rng = SmallRng::seed_from_u64(SEED);
     let channels: Vec<(f32, f32)> = (0..geometry.channels())
         .map(|_| (rng.random_range(-1.0..1.0), rng.random_range(-3.0f32..1.0).exp2()))
@@ -38,18 +38,26 @@ fn level(group: &mut BenchmarkGroup<'_, WallTime>, chunk: &KvChunk, level: Level
     let segments = encode(chunk, &options).expect("finite elements encode");
     let encoded_bytes: usize = segments.iter().map(|segment| segment.bytes.len()).sum();
     println!("{level}: ratio {:.3} on synthetic KV", chunk.bytes().len() as f64 / encoded_bytes as f64);
-    group.bench_function(format!("encode/{level}"), |bencher| bencher.iter(|| encode(black_box(chunk), &options)));
-    group.bench_function(format!("decode/{level}"), |bencher| {
-        bencher.iter(|| {
-            let bytes = segments.iter().map(|segment| segment.bytes.as_slice());
-            decode(*chunk.geometry(), chunk.num_tokens(), black_box(bytes))
+    for isa in Isa::available() {
+        let codec = Codec::on(isa);
+        group.bench_function(format!("encode/{level}/{isa}"), |bencher| {
+            bencher.iter(|| codec.encode(black_box(chunk), &options));
         });
-    });
+        let mut decoded = chunk.clone();
+        group.bench_function(format!("decode/{level}/{isa}"), |bencher| {
+            bencher.iter(|| {
+                for segment in &segments {
+                    codec.decode_segment(black_box(&segment.bytes), &mut decoded).expect("encoded above");
+                }
+            });
+        });
+    }
 }
 
 fn codec(criterion: &mut Criterion) {
     let chunk = chunk();
     let mut group = criterion.benchmark_group("codec");
+    group.sample_size(10);
     group.throughput(Throughput::Bytes(chunk.bytes().len() as u64));
     memcpy(&mut group, &chunk);
     Level::ALL.into_iter().for_each(|each| level(&mut group, &chunk, each));

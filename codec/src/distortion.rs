@@ -1,5 +1,7 @@
 //! Measured distortion: what a segment says about its own error.
 
+use crate::simd::HeadErrors;
+
 /// How far the decoded elements of a segment are from the encoded ones, measured by the encoder.
 ///
 /// All zero for lossless levels.
@@ -24,16 +26,14 @@ pub(crate) struct ErrorMeter {
 }
 
 impl ErrorMeter {
-    /// Takes in the errors of one head of one token, in the order of its elements.
-    pub(crate) fn add_head(&mut self, errors: impl Iterator<Item = f64>) {
-        let mut square = 0.0;
-        for error in errors {
-            square += error * error;
-            self.max_error = self.max_error.max(error.abs());
-            self.num_elements += 1;
+    /// Takes in the errors of one head of `head_dim` channels.
+    pub(crate) fn add_head(&mut self, errors: &HeadErrors, head_dim: usize) {
+        for &square in &errors.squares {
+            self.sum_of_squares += square;
+            self.max_head_square = self.max_head_square.max(square);
         }
-        self.sum_of_squares += square;
-        self.max_head_square = self.max_head_square.max(square);
+        self.max_error = self.max_error.max(errors.max_error);
+        self.num_elements += (errors.squares.len() * head_dim) as u64;
     }
 
     /// The distortion of all that was taken in.
@@ -53,8 +53,8 @@ mod tests {
     #[test]
     fn distortion_is_mean_maximum_and_largest_head_norm() {
         let mut meter = ErrorMeter::default();
-        meter.add_head([3.0, -4.0].into_iter());
-        meter.add_head([0.0, 1.0].into_iter());
+        meter.add_head(&HeadErrors { squares: vec![25.0], max_error: 4.0 }, 2);
+        meter.add_head(&HeadErrors { squares: vec![1.0], max_error: 1.0 }, 2);
         assert_eq!(meter.distortion(), Distortion { mse: 26.0 / 4.0, max_error: 4.0, max_head_error_norm: 5.0 });
     }
 

@@ -25,7 +25,9 @@ mod levels;
 mod model;
 mod origin;
 mod plane;
+mod rows;
 mod segment;
+mod simd;
 mod tile;
 
 pub use distortion::Distortion;
@@ -35,4 +37,7 @@ pub use key::SegmentKey;
 pub use kv::KvChunk;
 pub use level::Level;
 pub use origin::Origin;
-pub use segment::{EncodeOptions, Segment, SegmentHeader, decode, decode_segment, encode, encode_segment, verify};
+pub use segment::{
+    Codec, EncodeOptions, Segment, SegmentHeader, decode, decode_segment, encode, encode_segment, verify,
+};
+pub use simd::Isa;

@@ -47,17 +47,6 @@ impl PlaneShape {
         let range = head * self.head_bytes()..(head + 1) * self.head_bytes();
         plane.chunks_exact_mut(self.token_bytes()).map(move |token| &mut token[range.clone()])
     }
-
-    /// Element `d` of one head in every token, to write.
-    pub(crate) fn channel_mut<'a>(
-        &self,
-        plane: &'a mut [u8],
-        head: usize,
-        d: usize,
-    ) -> impl Iterator<Item = &'a mut [u8]> + use<'a> {
-        let range = d * self.element_bytes..(d + 1) * self.element_bytes;
-        self.head_mut(plane, head).map(move |elements| &mut elements[range.clone()])
-    }
 }
 
 /// A plane to encode, and where it belongs.
@@ -68,4 +57,62 @@ pub(crate) struct Plane<'a> {
     pub(crate) side: Side,
     pub(crate) shape: PlaneShape,
     pub(crate) bytes: &'a [u8],
+}
+
+/// Some consecutive channels of one head of a plane, to write.
+#[derive(Debug)]
+pub(crate) struct ChannelBlock<'a> {
+    /// The plane from the block's first element on.
+    bytes: &'a mut [u8],
+    token_bytes: usize,
+    element_bytes: usize,
+}
+
+impl<'a> ChannelBlock<'a> {
+    /// The channels of `head` from `first_channel` on.
+    pub(crate) fn new(shape: &PlaneShape, plane: &'a mut [u8], head: usize, first_channel: usize) -> Self {
+        let start = (head * shape.head_dim + first_channel) * shape.element_bytes;
+        Self { bytes: &mut plane[start..], token_bytes: shape.token_bytes(), element_bytes: shape.element_bytes }
+    }
+
+    /// One element of a token.
+    pub(crate) fn element_mut(&mut self, token: usize, channel: usize) -> &mut [u8] {
+        let start = token * self.token_bytes + channel * self.element_bytes;
+        &mut self.bytes[start..start + self.element_bytes]
+    }
+
+    /// The first 64 bytes of a token's channels.
+    pub(crate) fn line_mut(&mut self, token: usize) -> &mut [u8; 64] {
+        let start = token * self.token_bytes;
+        self.bytes[start..].first_chunk_mut().expect("a block of 64 bytes lies inside its plane")
+    }
+}
+
+/// One head of a plane, to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadView<'a> {
+    /// The plane from the head's first element on.
+    bytes: &'a [u8],
+    token_bytes: usize,
+    head_bytes: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) num_tokens: usize,
+}
+
+impl<'a> HeadView<'a> {
+    /// One head of a plane.
+    pub(crate) fn new(shape: &PlaneShape, plane: &'a [u8], head: usize) -> Self {
+        Self {
+            bytes: &plane[head * shape.head_bytes()..],
+            token_bytes: shape.token_bytes(),
+            head_bytes: shape.head_bytes(),
+            head_dim: shape.head_dim,
+            num_tokens: shape.num_tokens,
+        }
+    }
+
+    /// The elements of one token.
+    pub(crate) fn token(&self, token: usize) -> &'a [u8] {
+        &self.bytes[token * self.token_bytes..][..self.head_bytes]
+    }
 }

@@ -3,14 +3,12 @@
 
 mod common;
 
-use common::{decode_all, geometry, model_like, options};
+use common::{decode_all, geometry, model_like, options, seal};
 use kvdepot_codec::{
     Dtype, EncodeOptions, ErrorKind, Geometry, KvChunk, Level, Segment, SegmentHeader, decode_segment, encode, verify,
 };
 use proptest::prelude::*;
 
-/// Offset of the checksum in a segment's header.
-const CHECKSUM: std::ops::Range<usize> = 88..96;
 const HEADER_BYTES: usize = 96;
 
 fn samples() -> Vec<(KvChunk, Segment)> {
@@ -25,14 +23,6 @@ fn samples() -> Vec<(KvChunk, Segment)> {
 
 fn decode_into(chunk: &KvChunk, bytes: &[u8]) -> kvdepot_codec::Result<SegmentHeader> {
     decode_segment(bytes, &mut KvChunk::zeroed(*chunk.geometry(), chunk.num_tokens()).unwrap())
-}
-
-/// Makes the checksum fit the bytes again, as an attacker would.
-fn seal(bytes: &mut [u8]) {
-    let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    hash.update(&bytes[..CHECKSUM.start]);
-    hash.update(&bytes[CHECKSUM.end..]);
-    bytes[CHECKSUM].copy_from_slice(&hash.digest().to_le_bytes());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::cursor::Cursor;
 use crate::distortion::ErrorMeter;
 use crate::element::with_element;
 use crate::plane::{Plane, PlaneShape};
+use crate::simd::Isa;
 use crate::tile::index::{TileReader, TileWriter};
 use crate::{Geometry, Level, Result};
 
@@ -22,17 +23,18 @@ pub(crate) struct EncodedPlanes {
 }
 
 /// Encodes one plane.
-pub(crate) fn encode_plane(level: Level, plane: &Plane<'_>, out: &mut EncodedPlanes) -> Result<()> {
+pub(crate) fn encode_plane(isa: Isa, level: Level, plane: &Plane<'_>, out: &mut EncodedPlanes) -> Result<()> {
     let dtype = plane.geometry.dtype();
     match level {
-        Level::Q0 => with_element!(dtype, q0::encode_plane, plane, &mut out.tiles),
-        Level::Q2 => with_element!(dtype, q2::encode_plane, plane, out)?,
+        Level::Q0 => with_element!(dtype, q0::encode_plane, isa, plane, &mut out.tiles),
+        Level::Q2 => with_element!(dtype, q2::encode_plane, isa, plane, out)?,
     }
     Ok(())
 }
 
 /// Decodes one plane of `geometry` from its part of the preamble and its tiles, the next ones of both.
 pub(crate) fn decode_plane(
+    isa: Isa,
     level: Level,
     geometry: &Geometry,
     shape: &PlaneShape,
@@ -41,8 +43,8 @@ pub(crate) fn decode_plane(
     plane: &mut [u8],
 ) -> Result<()> {
     match level {
-        Level::Q0 => with_element!(geometry.dtype(), q0::decode_plane, shape, tiles, plane),
-        Level::Q2 => with_element!(geometry.dtype(), q2::decode_plane, shape, preamble, tiles, plane),
+        Level::Q0 => with_element!(geometry.dtype(), q0::decode_plane, isa, shape, tiles, plane),
+        Level::Q2 => with_element!(geometry.dtype(), q2::decode_plane, isa, shape, preamble, tiles, plane),
     }
 }
 

@@ -3,9 +3,13 @@
 //! A model is a distribution over 16 or 32 symbols in units of 2^-12. Three families make up [`ModelSet`]; which one a
 //! channel uses, and what its symbols mean, is its level's business.
 
+mod lanes;
 mod tables;
 
 use std::sync::LazyLock;
+
+use crate::simd::CostTable;
+pub(crate) use lanes::{CONSTANT, LaneTable, MAX_ALPHABET};
 
 /// Id of the model set of this build, as segment headers carry it.
 pub(crate) const MODEL_SET: u8 = 1;
@@ -22,6 +26,7 @@ pub(crate) struct Model {
     slices: Vec<Slice>,
     costs: Vec<u32>,
     slots: Box<[Slot; SLOTS]>,
+    lanes: LaneTable,
 }
 
 /// A symbol's part of the 2^12 slots.
@@ -68,7 +73,8 @@ impl Model {
             start += freq;
         }
         let costs = slices.iter().map(|slice| cost(slice.freq)).collect();
-        Self { slices, costs, slots }
+        let lanes = LaneTable::new(&slices);
+        Self { slices, costs, slots, lanes }
     }
 
     /// A model whose probability depends on the circular distance from symbol 0: `by_distance` gives the distances from
@@ -89,6 +95,11 @@ impl Model {
         self.slots[state as usize % SLOTS]
     }
 
+    /// The model as vectors of lanes hold it.
+    pub(crate) fn lanes(&self) -> &LaneTable {
+        &self.lanes
+    }
+
     /// Code length of each symbol, in units of 2^-8 bit.
     pub(crate) fn costs(&self) -> &[u32] {
         &self.costs
@@ -104,14 +115,28 @@ pub(crate) struct ModelSet {
     pub(crate) symbols_32: Vec<Model>,
     /// Over exponents below a top, and an escape.
     pub(crate) exponents: Vec<Model>,
+    /// Code lengths of `symbols_16`.
+    pub(crate) costs_16: CostTable,
+    /// Code lengths of `symbols_32`.
+    pub(crate) costs_32: CostTable,
+    /// Code lengths of `exponents`.
+    pub(crate) exponent_costs: CostTable,
+}
+
+fn cost_table(models: &[Model]) -> CostTable {
+    let cost = |model: &Model, symbol: usize| model.costs.get(symbol).copied().unwrap_or_default();
+    let of_symbol = |symbol| std::array::from_fn(|model| models.get(model).map_or(0, |model| cost(model, symbol)));
+    std::array::from_fn(of_symbol)
 }
 
 /// Model set 1, prepared on first use.
 pub(crate) fn model_set() -> &'static ModelSet {
-    static SET: LazyLock<ModelSet> = LazyLock::new(|| ModelSet {
-        symbols_16: tables::SYMBOLS_16.iter().map(|row| Model::circular(row)).collect(),
-        symbols_32: tables::SYMBOLS_32.iter().map(|row| Model::circular(row)).collect(),
-        exponents: tables::EXPONENTS.iter().map(|row| Model::new(row)).collect(),
+    static SET: LazyLock<ModelSet> = LazyLock::new(|| {
+        let symbols_16: Vec<Model> = tables::SYMBOLS_16.iter().map(|row| Model::circular(row)).collect();
+        let symbols_32: Vec<Model> = tables::SYMBOLS_32.iter().map(|row| Model::circular(row)).collect();
+        let exponents: Vec<Model> = tables::EXPONENTS.iter().map(|row| Model::new(row)).collect();
+        let [costs_16, costs_32, exponent_costs] = [&symbols_16, &symbols_32, &exponents].map(|set| cost_table(set));
+        ModelSet { symbols_16, symbols_32, exponents, costs_16, costs_32, exponent_costs }
     });
     &SET
 }

@@ -8,7 +8,7 @@ use super::header::{HEADER_BYTES, SegmentHeader, check_checksum};
 use crate::cursor::Cursor;
 use crate::plane::PlaneShape;
 use crate::tile::index::{ENTRY_BYTES, TileReader};
-use crate::{Error, Geometry, KvChunk, Result, Side, levels};
+use crate::{Error, Geometry, Isa, KvChunk, Result, Side, levels};
 
 /// Checks that `bytes` are a whole segment, unchanged since it was encoded: header, and checksum over all bytes.
 ///
@@ -27,6 +27,11 @@ pub fn verify(bytes: &[u8]) -> Result<SegmentHeader> {
 /// As [`verify`], `Corrupt` when the tiles contradict themselves, and `Incompatible` when geometry or number of tokens
 /// are not those of `into`.
 pub fn decode_segment(bytes: &[u8], into: &mut KvChunk) -> Result<SegmentHeader> {
+    decode_segment_on(Isa::best(), bytes, into)
+}
+
+/// [`decode_segment`] with one instruction set.
+pub(super) fn decode_segment_on(isa: Isa, bytes: &[u8], into: &mut KvChunk) -> Result<SegmentHeader> {
     let header = verify(bytes)?;
     check_shape(&header, into.geometry(), into.num_tokens())?;
     let shape = PlaneShape::new(into.geometry(), into.num_tokens());
@@ -37,7 +42,7 @@ pub fn decode_segment(bytes: &[u8], into: &mut KvChunk) -> Result<SegmentHeader>
     let mut tiles = TileReader::new(index, body);
     for layer in layers(&header) {
         let plane = into.plane_mut(layer, header.key().side);
-        levels::decode_plane(header.level(), header.geometry(), &shape, &mut preamble, &mut tiles, plane)?;
+        levels::decode_plane(isa, header.level(), header.geometry(), &shape, &mut preamble, &mut tiles, plane)?;
     }
     preamble.finish_padding(1)?;
     tiles.finish()?;
@@ -53,10 +58,20 @@ pub fn decode<'a>(
     num_tokens: usize,
     segments: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<KvChunk> {
+    decode_on(Isa::best(), geometry, num_tokens, segments)
+}
+
+/// [`decode`] with one instruction set.
+pub(super) fn decode_on<'a>(
+    isa: Isa,
+    geometry: Geometry,
+    num_tokens: usize,
+    segments: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<KvChunk> {
     let mut chunk = KvChunk::zeroed(geometry, num_tokens)?;
     let mut coverage = Coverage::new(geometry.num_layers());
     for bytes in segments {
-        let header = decode_segment(bytes, &mut chunk)?;
+        let header = decode_segment_on(isa, bytes, &mut chunk)?;
         layers(&header).try_for_each(|layer| coverage.add(layer, header.key().side))?;
     }
     coverage.finish()?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{HEADER_BYTES, Segment, SegmentHeader};
 use crate::levels::{self, EncodedPlanes};
 use crate::plane::{Plane, PlaneShape};
-use crate::{Error, Geometry, KvChunk, Level, Result, SegmentKey, Side, bounds};
+use crate::{Error, Geometry, Isa, KvChunk, Level, Result, SegmentKey, Side, bounds};
 
 /// How to encode a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,12 @@ impl EncodeOptions {
 /// # Ok::<(), kvdepot_codec::Error>(())
 /// ```
 pub fn encode(chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
-    options.segment_keys(chunk.geometry()).map(|key| encode_segment(chunk, options, key)).collect()
+    encode_on(Isa::best(), chunk, options)
+}
+
+/// [`encode`] with one instruction set.
+pub(super) fn encode_on(isa: Isa, chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
+    options.segment_keys(chunk.geometry()).map(|key| encode_segment_on(isa, chunk, options, key)).collect()
 }
 
 /// Encodes one segment of a chunk: one of [`EncodeOptions::segment_keys`]. Callers may run these in parallel.
@@ -68,6 +73,16 @@ pub fn encode(chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> 
 /// # Errors
 /// `Invalid` as for [`encode`], and when the options have no such key.
 pub fn encode_segment(chunk: &KvChunk, options: &EncodeOptions, key: SegmentKey) -> Result<Segment> {
+    encode_segment_on(Isa::best(), chunk, options, key)
+}
+
+/// [`encode_segment`] with one instruction set.
+pub(super) fn encode_segment_on(
+    isa: Isa,
+    chunk: &KvChunk,
+    options: &EncodeOptions,
+    key: SegmentKey,
+) -> Result<Segment> {
     let (geometry, num_tokens) = (chunk.geometry(), chunk.num_tokens());
     let layers = options.layers(geometry, key.layer_group);
     if layers.is_empty() || key.quality != 0 {
@@ -78,8 +93,9 @@ pub fn encode_segment(chunk: &KvChunk, options: &EncodeOptions, key: SegmentKey)
         let limit = bounds::MAX_SEGMENT_BYTES;
         return Err(Error::Invalid(format!("a segment may take {bound} bytes, the limit is {limit}")));
     }
-    let planes = encode_planes(chunk, options.level, layers.clone(), key.side)?;
-    let body = [planes.tiles.index(), &planes.preamble, planes.tiles.tiles()].concat();
+    let planes = encode_planes(isa, chunk, options.level, layers.clone(), key.side)?;
+    let mut bytes =
+        [&[0; HEADER_BYTES], planes.tiles.index(), planes.preamble.as_slice(), planes.tiles.tiles()].concat();
     let header = SegmentHeader {
         key,
         geometry: *geometry,
@@ -89,18 +105,20 @@ pub fn encode_segment(chunk: &KvChunk, options: &EncodeOptions, key: SegmentKey)
         level: options.level,
         distortion: planes.errors.distortion(),
         preamble_bytes: planes.preamble.len(),
-        encoded_bytes: HEADER_BYTES + body.len(),
+        encoded_bytes: bytes.len(),
     };
-    Ok(Segment { key, bytes: [header.to_bytes(&body).as_slice(), &body].concat() })
+    let (head, body) = bytes.split_at_mut(HEADER_BYTES);
+    head.copy_from_slice(&header.to_bytes(body));
+    Ok(Segment { key, bytes })
 }
 
-fn encode_planes(chunk: &KvChunk, level: Level, layers: Range<usize>, side: Side) -> Result<EncodedPlanes> {
+fn encode_planes(isa: Isa, chunk: &KvChunk, level: Level, layers: Range<usize>, side: Side) -> Result<EncodedPlanes> {
     let geometry = chunk.geometry();
     let shape = PlaneShape::new(geometry, chunk.num_tokens());
     let mut planes = EncodedPlanes::default();
     for layer in layers {
         let plane = Plane { geometry, layer, side, shape, bytes: chunk.plane(layer, side) };
-        levels::encode_plane(level, &plane, &mut planes)?;
+        levels::encode_plane(isa, level, &plane, &mut planes)?;
     }
     Ok(planes)
 }

@@ -3,10 +3,12 @@
 //! This module owns the header, the checksum and the order of what lies between; the content of preambles and tiles is
 //! the levels'. Invariant: a [`SegmentHeader`] that exists describes bytes of the length it states, within all limits.
 
+mod codec;
 mod decode;
 mod encode;
 mod header;
 
+pub use codec::Codec;
 pub use decode::{decode, decode_segment, verify};
 pub use encode::{EncodeOptions, encode, encode_segment};
 pub use header::SegmentHeader;

@@ -55,7 +55,7 @@ impl CodedTile {
         out.extend_from_slice(&self.parameters);
         pad(out);
         out.extend(self.stream.states.iter().take(self.num_lanes).flat_map(|state| state.to_le_bytes()));
-        out.extend(self.stream.words.iter().flat_map(|word| word.to_le_bytes()));
+        write_words(&self.stream.words, out);
         out.extend_from_slice(&self.raw);
         out.extend_from_slice(&self.escapes);
         pad(out);
@@ -67,6 +67,13 @@ pub(crate) fn write_verbatim<'a>(head: impl Iterator<Item = &'a [u8]>, out: &mut
     write_header(VERBATIM, 0, 0, out);
     head.for_each(|elements| out.extend_from_slice(elements));
     pad(out);
+}
+
+fn write_words(words: &[u16], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start.saturating_add(words.len().saturating_mul(WORD_BYTES)), 0);
+    let room = out.get_mut(start..).unwrap_or_default().as_chunks_mut().0;
+    room.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_le_bytes());
 }
 
 fn write_header(coding: u8, num_lanes: usize, num_words: usize, out: &mut Vec<u8>) {

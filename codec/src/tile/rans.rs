@@ -16,7 +16,7 @@ use crate::model::{Model, PROBABILITY_BITS};
 /// Most tokens of a row, and coders of a tile.
 pub(crate) const LANES: usize = 32;
 /// Lower end of the interval of states, and the state that encoding starts from.
-const STATE_FLOOR: u32 = 1 << 16;
+pub(crate) const STATE_FLOOR: u32 = 1 << 16;
 const WORD_BITS: u32 = 16;
 /// Bytes of a lane's state in a tile.
 pub(crate) const STATE_BYTES: usize = 4;
@@ -68,7 +68,7 @@ fn push_symbol(state: u32, model: &Model, symbol: u8, words: &mut Vec<u16>) -> u
 pub(crate) struct Decoder<'a> {
     states: [u32; LANES],
     num_lanes: usize,
-    words: std::slice::Iter<'a, [u8; WORD_BYTES]>,
+    words: &'a [[u8; WORD_BYTES]],
     offset: usize,
 }
 
@@ -84,18 +84,44 @@ impl<'a> Decoder<'a> {
         }
         let offset = bytes.offset();
         let words = bytes.take(num_words.saturating_mul(WORD_BYTES), "the words of a tile")?;
-        Ok(Self { states, num_lanes, words: words.as_chunks().0.iter(), offset })
+        Ok(Self { states, num_lanes, words: words.as_chunks().0, offset })
     }
 
     /// Decodes the next channel, one symbol per token.
     pub(crate) fn channel(&mut self, model: &Model, symbols: &mut [u8]) -> Result<()> {
-        if symbols.len().min(LANES) > self.num_lanes {
-            return Err(self.corrupt(format!("{} tokens are coded in {} lanes", symbols.len(), self.num_lanes)));
-        }
+        self.check_lanes(symbols.len())?;
         for row in symbols.chunks_mut(LANES) {
-            self.row(model, row).ok_or_else(|| self.corrupt("the words end before the symbols"))?;
+            self.row(model, row).ok_or_else(|| self.ends_early())?;
         }
         Ok(())
+    }
+
+    /// Checks that there are lanes for channels of `num_tokens` tokens.
+    pub(crate) fn check_lanes(&self, num_tokens: usize) -> Result<()> {
+        if num_tokens.min(LANES) > self.num_lanes {
+            return Err(self.corrupt(format!("{num_tokens} tokens are coded in {} lanes", self.num_lanes)));
+        }
+        Ok(())
+    }
+
+    /// The lanes' states.
+    pub(crate) fn states_mut(&mut self) -> &mut [u32; LANES] {
+        &mut self.states
+    }
+
+    /// The words that are left.
+    pub(crate) fn words(&self) -> &'a [[u8; WORD_BYTES]] {
+        self.words
+    }
+
+    /// Counts the first `num_words` words that are left as read.
+    pub(crate) fn advance(&mut self, num_words: usize) -> Result<()> {
+        self.words = self.words.get(num_words..).ok_or_else(|| self.ends_early())?;
+        Ok(())
+    }
+
+    fn ends_early(&self) -> crate::Error {
+        self.corrupt("the words end before the symbols")
     }
 
     /// Decodes one row; nothing when the words run out.
@@ -106,7 +132,9 @@ impl<'a> Decoder<'a> {
             // At most freq * 2^20, and freq is below 2^12.
             let next = slot.freq().wrapping_mul(*state >> PROBABILITY_BITS).wrapping_add(slot.place());
             *state = if next < STATE_FLOOR {
-                next << WORD_BITS | u32::from(u16::from_le_bytes(*self.words.next()?))
+                let (word, rest) = self.words.split_first()?;
+                self.words = rest;
+                next << WORD_BITS | u32::from(u16::from_le_bytes(*word))
             } else {
                 next
             };

@@ -1,12 +1,14 @@
 //! Q2 from elements to a preamble and tiles.
 
+use super::ChannelCoding;
 use super::choice::choose;
 use super::quantizer::Bins;
-use crate::distortion::ErrorMeter;
 use crate::element::Element;
 use crate::levels::EncodedPlanes;
-use crate::plane::Plane;
-use crate::tile::rans::{self, LANES};
+use crate::plane::{HeadView, Plane};
+use crate::rows::SymbolRows;
+use crate::simd::{self, Isa, TILES};
+use crate::tile::rans::LANES;
 use crate::tile::{self, CodedTile};
 use crate::{Error, Result};
 
@@ -14,30 +16,46 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// `Invalid` at the first element that is not finite.
-pub(in crate::levels) fn encode_plane<E: Element>(plane: &Plane<'_>, out: &mut EncodedPlanes) -> Result<()> {
+pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, out: &mut EncodedPlanes) -> Result<()> {
     let bins = Bins::of_plane(plane.geometry.num_layers(), plane.layer, plane.side);
-    let scales = scales::<E>(plane)?;
+    let scales = scales::<E>(isa, plane)?;
     write_preamble::<E>(bins, &scales, &mut out.preamble);
-    for head in 0..plane.shape.num_kv_heads {
-        let symbols = quantize_head::<E>(plane, head, bins, &scales, &mut out.errors);
-        let coded = code(symbols, plane.shape.num_tokens, bins);
-        out.tiles.push(|tiles| coded.write(tiles));
+    let quantizer = bins.quantizer(scales);
+    let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
+    for heads in heads.chunks(TILES) {
+        let mut symbols: Vec<SymbolRows> = heads
+            .iter()
+            .map(|&head| {
+                let mut symbols = SymbolRows::zeroed(plane.shape.head_dim, plane.shape.num_tokens);
+                let head = HeadView::new(&plane.shape, plane.bytes, head);
+                let errors = simd::quantize::<E>(isa, &quantizer, &head, &mut symbols);
+                out.errors.add_head(&errors, plane.shape.head_dim);
+                symbols
+            })
+            .collect();
+        for coded in code(isa, &mut symbols, bins) {
+            out.tiles.push(|tiles| coded.write(tiles));
+        }
     }
     Ok(())
 }
 
 /// Largest magnitude of each token, over all heads.
-fn scales<E: Element>(plane: &Plane<'_>) -> Result<Vec<f32>> {
+fn scales<E: Element>(isa: Isa, plane: &Plane<'_>) -> Result<Vec<f32>> {
     let tokens = plane.bytes.chunks_exact(plane.shape.token_bytes()).enumerate();
-    tokens.map(|(token, elements)| scale::<E>(elements).map_err(|channel| not_finite(plane, token, channel))).collect()
+    tokens
+        .map(|(token, elements)| scale::<E>(isa, elements).map_err(|channel| not_finite(plane, token, channel)))
+        .collect()
 }
 
 /// Largest magnitude, or the place of the first element that is not finite.
-fn scale<E: Element>(elements: &[u8]) -> std::result::Result<f32, usize> {
-    elements.chunks_exact(E::BYTES).enumerate().try_fold(0f32, |largest, (channel, element)| {
-        let value = E::to_f32(E::load(element));
-        if value.is_finite() { Ok(largest.max(value.abs())) } else { Err(channel) }
-    })
+fn scale<E: Element>(isa: Isa, elements: &[u8]) -> std::result::Result<f32, usize> {
+    let largest = simd::largest_magnitude::<E>(isa, elements);
+    if largest.is_finite() {
+        return Ok(largest);
+    }
+    let mut values = elements.chunks_exact(E::BYTES).map(|element| E::to_f32(E::load(element)));
+    Err(values.position(|value| !value.is_finite()).unwrap_or_default())
 }
 
 fn not_finite(plane: &Plane<'_>, token: usize, channel: usize) -> Error {
@@ -58,41 +76,34 @@ fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>
     tile::pad(preamble);
 }
 
-/// Symbols of one head, `[head_dim][token]`; measures the error they make.
-fn quantize_head<E: Element>(
-    plane: &Plane<'_>,
-    head: usize,
-    bins: Bins,
-    scales: &[f32],
-    errors: &mut ErrorMeter,
-) -> Vec<u8> {
-    let num_tokens = plane.shape.num_tokens;
-    let mut symbols = vec![0; plane.shape.head_dim * num_tokens];
-    for (token, (elements, &scale)) in plane.shape.head(plane.bytes, head).zip(scales).enumerate() {
-        let factor = bins.factor(scale);
-        let values = elements.chunks_exact(E::BYTES).map(|element| E::to_f32(E::load(element)));
-        errors.add_head(values.enumerate().map(|(d, value)| {
-            let symbol = bins.quantize(value, factor);
-            symbols[d * num_tokens + token] = symbol;
-            let decoded = E::to_f32(E::from_f32(bins.fraction(symbol) * scale));
-            f64::from(decoded) - f64::from(value)
-        }));
-    }
-    symbols
+/// Chooses each channel's coding and codes the symbols of some tiles under it.
+fn code(isa: Isa, symbols: &mut [SymbolRows], bins: Bins) -> Vec<CodedTile> {
+    let codings: Vec<Vec<ChannelCoding>> =
+        symbols.iter_mut().map(|symbols| shift_to_codings(isa, symbols, bins)).collect();
+    let models: Vec<Vec<_>> =
+        codings.iter().map(|codings| codings.iter().map(|&coding| bins.model(coding)).collect()).collect();
+    let streams = simd::encode_channels(isa, &models, symbols).into_iter();
+    let tiles = streams.zip(codings.iter().zip(&models)).zip(symbols);
+    tiles
+        .map(|((stream, (codings, models)), symbols)| CodedTile {
+            parameters: codings.iter().map(|coding| coding.to_parameter(bins)).collect(),
+            num_lanes: if models.iter().any(Option::is_some) { symbols.num_tokens().min(LANES) } else { 0 },
+            stream,
+            raw: Vec::new(),
+            escapes: Vec::new(),
+        })
+        .collect()
 }
 
-/// Chooses each channel's coding and codes the symbols under it.
-fn code(mut symbols: Vec<u8>, num_tokens: usize, bins: Bins) -> CodedTile {
-    let mut parameters = Vec::new();
-    let mut models = Vec::new();
-    for channel in symbols.chunks_mut(num_tokens) {
-        let coding = choose(channel, bins);
-        parameters.push(coding.to_parameter(bins));
-        models.push(bins.model(coding));
-        channel.iter_mut().for_each(|symbol| *symbol = symbol.wrapping_sub(coding.shift) & bins.alphabet_mask());
-    }
-    let coded = models.iter().zip(symbols.chunks(num_tokens));
-    let stream = rans::encode(coded.filter_map(|(model, symbols)| Some(((*model)?, symbols))));
-    let num_lanes = if models.iter().any(Option::is_some) { num_tokens.min(LANES) } else { 0 };
-    CodedTile { parameters, num_lanes, stream, raw: Vec::new(), escapes: Vec::new() }
+/// Chooses each channel's coding and shifts its symbols to it.
+fn shift_to_codings(isa: Isa, symbols: &mut SymbolRows, bins: Bins) -> Vec<ChannelCoding> {
+    let num_channels = symbols.rows().len() / symbols.rows_per_channel();
+    (0..num_channels)
+        .map(|channel| {
+            let symbols = symbols.channel_mut(channel);
+            let coding = choose(isa, symbols, bins);
+            symbols.iter_mut().for_each(|symbol| *symbol = symbol.wrapping_sub(coding.shift) & bins.alphabet_mask());
+            coding
+        })
+        .collect()
 }

@@ -3,6 +3,7 @@
 use super::ChannelCoding;
 use crate::Side;
 use crate::model::{Model, model_set};
+use crate::simd::{CostTable, Quantizer};
 
 /// Models with fewer layers than this quantize everything to 32 bins.
 const FEW_LAYERS: usize = 10;
@@ -63,6 +64,14 @@ impl Bins {
         }
     }
 
+    /// Code lengths of the models that a channel may choose from.
+    pub(super) fn costs(self) -> &'static CostTable {
+        match self {
+            Self::Sixteen => &model_set().costs_16,
+            Self::ThirtyTwo => &model_set().costs_32,
+        }
+    }
+
     /// The model of a channel's symbols; none when they are constant.
     pub(super) fn model(self, coding: ChannelCoding) -> Option<&'static Model> {
         self.models().get(usize::from(coding.width.checked_sub(1)?))
@@ -78,13 +87,18 @@ impl Bins {
         self.center() / scale
     }
 
-    /// The symbol of an element: `round(value * factor + C)`, ties to even.
+    /// The quantizer of a plane, from the scale of each token.
     ///
-    /// A scale of zero, or so small that the factor overflows, makes the sum infinite or no number, which LMCache turns
-    /// into an 8-bit integer; that gives 0.
-    pub(super) fn quantize(self, value: f32, factor: f32) -> u8 {
-        let scaled = value * factor + self.center();
-        if scaled.is_finite() { scaled.round_ties_even() as u8 } else { 0 }
+    /// A scale of zero, or so small that the factor overflows, makes `value * factor + C` infinite or no number, which
+    /// LMCache turns into an 8-bit integer; that gives 0.
+    pub(super) fn quantizer(self, scales: Vec<f32>) -> Quantizer {
+        let symbol = |index: usize| index as u8 & self.alphabet_mask();
+        Quantizer {
+            center: self.center(),
+            fractions: std::array::from_fn(|index| self.fraction(symbol(index))),
+            factors: scales.iter().map(|&scale| self.factor(scale)).collect(),
+            scales,
+        }
     }
 
     /// The fraction of the scale that a symbol stands for: `(symbol - C) / C`.
@@ -96,6 +110,10 @@ impl Bins {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Isa;
+    use crate::plane::{HeadView, PlaneShape};
+    use crate::rows::SymbolRows;
+    use crate::simd;
 
     #[test]
     fn bins_follow_the_configuration() {
@@ -106,14 +124,22 @@ mod tests {
         assert_eq!([1, 2, 9].map(|layer| count(10, layer, Side::V)), [32, 16, 16]);
     }
 
+    /// Symbols of one token's values.
+    fn symbols(bins: Bins, scale: f32, values: &[f32]) -> Vec<u8> {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let shape = PlaneShape { num_tokens: 1, num_kv_heads: 1, head_dim: values.len(), element_bytes: 4 };
+        let mut symbols = SymbolRows::zeroed(values.len(), 1);
+        let head = HeadView::new(&shape, &bytes, 0);
+        simd::quantize::<f32>(Isa::SCALAR, &bins.quantizer(vec![scale]), &head, &mut symbols);
+        (0..values.len()).map(|channel| symbols.channel(channel)[0]).collect()
+    }
+
     #[test]
     fn symbols_span_the_scale_and_round_to_even() {
         for bins in [Bins::Sixteen, Bins::ThirtyTwo] {
-            let factor = bins.factor(3.0);
-            assert_eq!(bins.quantize(-3.0, factor), 0);
-            assert_eq!(bins.quantize(3.0, factor), bins.max_symbol());
-            assert_eq!(bins.quantize(0.0, factor), bins.max_symbol() / 2);
-            assert_eq!(bins.quantize(0.5, 1.0), (bins.max_symbol() / 2).next_multiple_of(2));
+            let center = bins.max_symbol() / 2;
+            assert_eq!(symbols(bins, 3.0, &[-3.0, 0.0, 3.0]), [0, center, bins.max_symbol()]);
+            assert_eq!(symbols(bins, f32::from(center), &[0.5]), [center.next_multiple_of(2)]);
             assert_eq!([bins.fraction(0), bins.fraction(bins.max_symbol())], [-1.0, 1.0]);
         }
     }
@@ -121,8 +147,7 @@ mod tests {
     #[test]
     fn scales_without_a_factor_give_symbol_zero() {
         for scale in [0.0, f32::from_bits(1)] {
-            let factor = Bins::Sixteen.factor(scale);
-            assert_eq!([scale, -scale, 0.0].map(|value| Bins::Sixteen.quantize(value, factor)), [0; 3]);
+            assert_eq!(symbols(Bins::Sixteen, scale, &[scale, -scale, 0.0]), [0; 3]);
         }
     }
 }
