@@ -29,6 +29,7 @@ mod contexts;
 mod control;
 mod data_plane;
 mod fetch;
+pub mod files;
 mod id_prefix;
 mod put;
 mod quic;

@@ -7,13 +7,12 @@ use std::{
 
 use clap::Args;
 use kvdepot_client::{
-    Client, Error, ErrorKind, FetchReport, FetchRequest, FetchTarget, FetchedKv, IdPrefix, Result, Transport,
+    Client, Error, ErrorKind, FetchReport, FetchRequest, FetchTarget, FetchedKv, IdPrefix, Result, Transport, files,
 };
 use kvdepot_codec::dump;
 use serde::Serialize;
 
 use super::{
-    files,
     input::{self, NamespaceArgs},
     progress, text,
 };

@@ -7,7 +7,7 @@ use kvdepot_client::{Error, Result};
 use kvdepot_codec::Origin;
 use kvdepot_proto::{KvSpec, Manifest, Scope};
 
-use super::files;
+use kvdepot_client::files;
 
 /// Metadata of a dump that holds its token ids, separated by commas.
 const TOKENS: &str = "tokens";

@@ -4,7 +4,6 @@ mod chunks;
 mod codec;
 mod connection;
 mod exit;
-mod files;
 mod get;
 mod input;
 mod ls;

@@ -3,14 +3,13 @@
 use std::{fmt, path::PathBuf, time::Instant};
 
 use clap::Args;
-use kvdepot_client::{Client, EncodedChunk, Error, ErrorKind, Result, Transport};
+use kvdepot_client::{Client, EncodedChunk, Error, ErrorKind, Result, Transport, files};
 use kvdepot_codec::{Level, dump::KvDump};
 use kvdepot_proto::KvSpec;
 use serde::Serialize;
 
 use super::{
     chunks::ChunkEncoder,
-    files,
     input::{self, NamespaceArgs},
     progress, text,
 };

@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kvdepot_client::Error;
+use kvdepot_client::{Error, files};
 use kvdepot_engine::{GroupReport, Request, Sampling, Sharing};
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::depot::DepotArgs;
-use super::engine::{Engine, EngineArgs, millis, read_text};
+use super::engine::{Engine, EngineArgs, millis};
 use super::report::Outcome;
 use super::scope::ScopeArgs;
 
@@ -146,7 +146,7 @@ fn answers(
 
 /// Reads JSON lines, at least one; ids are unique.
 fn read_requests(path: &Path) -> anyhow::Result<Vec<AskedRequest>> {
-    let text = read_text(path)?;
+    let text = files::read_text(path)?;
     let mut requests: Vec<AskedRequest> = Vec::new();
     for (idx, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let place = || format!("{}:{}", path.display(), idx + 1);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use indicatif::HumanBytes;
+use kvdepot_client::files;
 use kvdepot_codec::{KvChunk, Origin, dump};
 use kvdepot_engine::{Prefix, Runner};
 use serde::Serialize;
@@ -51,7 +51,9 @@ impl DumpArgs {
         let metadata =
             BTreeMap::from([("tokens".to_owned(), listed.join(",")), ("kv_spec".to_owned(), spec.to_json())]);
         let origin = Origin { rope_theta: spec.rope.theta, first_position: 0, metadata };
-        write_atomically(&self.out, &export(&engine.runner, &context.prefix)?, &origin)?;
+        let chunks = export(&engine.runner, &context.prefix)?;
+        let write = |path: &Path| dump::write(path, &chunks, &origin).map_err(files::unwritable(&self.out));
+        files::write_whole(&self.out, write)?;
         let raw_kv_bytes = spec.geometry.kv_bytes(tokens.len()) as u64;
         Ok(Dumped { path: self.out.clone(), tokens: tokens.len(), raw_kv_bytes })
     }
@@ -61,17 +63,6 @@ fn export(runner: &Runner, prefix: &Prefix) -> anyhow::Result<Vec<KvChunk>> {
     let num_tokens = prefix.tokens().len();
     let starts = (0..num_tokens).step_by(KvChunk::MAX_TOKENS);
     starts.map(|start| Ok(runner.export(prefix, start..num_tokens.min(start + KvChunk::MAX_TOKENS))?)).collect()
-}
-
-/// Writes beside `path` and renames: whoever looks there sees the old file, the new one, or none.
-fn write_atomically(path: &Path, chunks: &[KvChunk], origin: &Origin) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new().prefix(".kvdepot-").tempfile_in(dir).with_context(failed)?;
-    dump::write(file.path(), chunks, origin).with_context(failed)?;
-    file.as_file().sync_all().with_context(failed)?;
-    file.persist(path).with_context(failed)?;
-    Ok(())
 }
 
 impl Outcome for Dumped {}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kvdepot_client::Error;
+use kvdepot_client::{Error, files};
 use kvdepot_engine::{Model, Precision, Runner, Settings, TextCodec};
 
 /// Which model, and how to run it.
@@ -76,25 +76,12 @@ impl Engine {
 
     /// Tokens of a text file that begins a context.
     pub(super) fn tokens_of(&self, path: &Path) -> anyhow::Result<Vec<u32>> {
-        let tokens = self.text()?.encode(&read_text(path)?)?;
+        let tokens = self.text()?.encode(&files::read_text(path)?)?;
         if tokens.is_empty() {
             return Err(Error::invalid(format!("{} has no tokens", path.display())).into());
         }
         Ok(tokens)
     }
-}
-
-/// Reads a file of UTF-8 text.
-pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
-    use std::io::ErrorKind::{InvalidData, NotFound};
-    std::fs::read_to_string(path).map_err(|error| {
-        let kind = match error.kind() {
-            NotFound => kvdepot_client::ErrorKind::NotFound,
-            InvalidData => kvdepot_client::ErrorKind::Invalid,
-            _ => kvdepot_client::ErrorKind::Internal,
-        };
-        Error::new(kind, format!("cannot read {}: {error}", path.display())).into()
-    })
 }
 
 /// Milliseconds, with fractions.

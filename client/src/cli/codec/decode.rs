@@ -3,13 +3,13 @@
 use std::{fmt, path::PathBuf, time::Instant};
 
 use clap::Args;
-use kvdepot_client::Result;
+use kvdepot_client::{Result, files};
 use kvdepot_codec::{KvChunk, container::Container, dump};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::in_file;
-use crate::cli::{files, progress, text};
+use crate::cli::{progress, text};
 
 #[derive(Args)]
 pub(in crate::cli) struct DecodeArgs {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use kvdepot_client::Result;
+use kvdepot_client::{Result, files};
 use kvdepot_codec::{
     KvChunk, Level, Segment,
     container::{Description, Writer},
@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{bits_per_value, in_file};
-use crate::cli::{chunks::ChunkEncoder, files, progress, text};
+use crate::cli::{chunks::ChunkEncoder, progress, text};
 
 #[derive(Args)]
 pub(in crate::cli) struct EncodeArgs {

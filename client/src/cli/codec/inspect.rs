@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use clap::Args;
-use kvdepot_client::Result;
+use kvdepot_client::{Result, files};
 use kvdepot_codec::{
     Geometry, SegmentHeader, Side,
     container::{Container, Description},
@@ -11,7 +11,7 @@ use kvdepot_codec::{
 use serde::Serialize;
 
 use super::{bits_per_value, in_file};
-use crate::cli::{files, text};
+use crate::cli::text;
 
 #[derive(Args)]
 pub(in crate::cli) struct InspectArgs {

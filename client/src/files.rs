@@ -7,11 +7,15 @@ use std::{
     path::Path,
 };
 
-use kvdepot_client::{Error, ErrorKind, Result};
 use tempfile::TempPath;
 
+use crate::{Error, ErrorKind, Result};
+
 /// Reads a file whole.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// `NotFound` where there is none, otherwise of the kind that the system's refusal calls for.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| {
         let kind = match error.kind() {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -22,13 +26,19 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Reads a text file whole.
-pub(super) fn read_text(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// As [`read`], and `Invalid` when it is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| Error::invalid(format!("{} is not text: {error}", path.display())))
 }
 
 /// Lets `write` fill a temporary file beside `path`, syncs it and renames it to `path`; gives its size. When anything
 /// fails, `path` is as it was.
-pub(super) fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<u64> {
+///
+/// # Errors
+/// Those of `write`; `Busy` without space, `Denied` without permission, `Invalid` for a path that cannot be a file.
+pub fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<u64> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new()
         .prefix(".kvdepot-")
@@ -43,7 +53,7 @@ pub(super) fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<()>) 
 }
 
 /// Turns what the system says about writing `path` into an error.
-pub(super) fn unwritable(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
+pub fn unwritable(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
     move |error| Error::new(kind_of(error.kind()), format!("cannot write {}: {error}", path.display()))
 }
 
