@@ -110,7 +110,7 @@ fn with_field(offset: usize, value: &[u8]) -> Vec<u8> {
 #[test]
 fn unknown_codes_are_incompatible_and_named() {
     let cases: [(usize, u8, &str); 7] = [
-        (4, 2, "version 2"),
+        (4, 1, "version 1"),
         (6, 9, "level 9"),
         (7, 1, "quality layer 1"),
         (9, 7, "dtype 7"),

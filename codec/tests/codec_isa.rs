@@ -68,7 +68,7 @@ proptest! {
     fn decoded_elements_are_equal(chunk in with_outliers()) {
         for segment in segments(&chunk) {
             let expected = decode_on(Isa::SCALAR, *chunk.geometry(), chunk.num_tokens(), &segment.bytes);
-            prop_assert!(expected.0.is_ok());
+            prop_assert!(expected.0.is_ok(), "{:?}", expected.0);
             for isa in others() {
                 let decoded = decode_on(isa, *chunk.geometry(), chunk.num_tokens(), &segment.bytes);
                 prop_assert!(decoded == expected, "{isa}");

@@ -5,6 +5,7 @@
 
 mod q0;
 mod q2;
+mod values;
 
 use crate::cursor::Cursor;
 use crate::distortion::ErrorMeter;

@@ -12,7 +12,7 @@ use crate::{Distortion, Dtype, Error, Geometry, KvChunk, Level, Result, SegmentK
 
 const MAGIC: [u8; 4] = *b"KVDS";
 /// Version of the segment format that this build writes and reads.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 96;
 /// Bytes of the header before the checksum, which is its last field.

@@ -8,12 +8,16 @@ use crate::element::Element;
 ///
 /// Magnitudes are in the order of their bits, and what is not finite is above the others.
 pub(crate) fn largest_magnitude<E: Element>(isa: Isa, elements: &[u8]) -> f32 {
+    let plain = |elements: &[u8]| {
+        elements.chunks_exact(E::BYTES).fold(0, |largest, element| largest.max(E::load(element) & E::MAGNITUDE))
+    };
     let bits = match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 if E::BYTES == 2 => {
-            u32::from(super::avx512::largest_magnitude(elements.as_chunks().0, E::MAGNITUDE as u16))
+        Kind::Avx2 if E::BYTES == 2 => {
+            let (registers, rest) = elements.as_chunks();
+            u32::from(super::avx2::largest_magnitude(registers, E::MAGNITUDE as u16)).max(plain(rest))
         }
-        _ => elements.chunks_exact(E::BYTES).fold(0, |largest, element| largest.max(E::load(element) & E::MAGNITUDE)),
+        _ => plain(elements),
     };
     E::to_f32(bits)
 }

@@ -1,0 +1,163 @@
+//! Channels of small integers under the value models, as all levels but Q0 have them. `FORMAT.md`, "Values".
+//!
+//! A width is a model and a number of raw low bits; a window puts it around a centre. What lies outside of the window is
+//! an escape, whose form is the level's.
+#![cfg_attr(
+    not(test),
+    warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
+)]
+
+use crate::Result;
+use crate::cursor::Cursor;
+use crate::model::{Model, model_set};
+use crate::rows::TileRows;
+use crate::simd::{self, Isa, Window};
+use crate::tile::rans::LANES;
+
+/// How widely the values of a channel are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Width {
+    /// Which of the value models.
+    model: usize,
+    /// Low bits of the values that are not coded.
+    raw_bits: u32,
+    /// The largest variance that this width is best for, in units of 2^-10.
+    max_variance: u64,
+}
+
+const fn width(model: usize, raw_bits: u32, max_variance: u64) -> Width {
+    Width { model, raw_bits, max_variance }
+}
+
+/// All widths, narrow to wide: deviations of 0.25, 0.5, 0.675, 0.911, 1.23, 1.66 and 2.24, then pairs of the two last ones
+/// times 2, 4, 8 and 16. Each is best up to the product of its deviation and the next one, and a twelfth for rounding.
+pub(super) const WIDTHS: [Width; 15] = [
+    width(0, 0, 213),
+    width(1, 0, 431),
+    width(2, 0, 715),
+    width(3, 0, 1_233),
+    width(4, 0, 2_177),
+    width(5, 0, 3_899),
+    width(6, 0, 7_712),
+    width(5, 1, 15_339),
+    width(6, 1, 30_592),
+    width(5, 2, 61_098),
+    width(6, 2, 122_144),
+    width(5, 3, 244_209),
+    width(6, 3, 488_430),
+    width(5, 4, 976_800),
+    width(6, 4, u64::MAX),
+];
+
+/// The narrowest of the first `count` widths that is best for a variance, in units of 2^-10.
+pub(super) fn width_for(variance: u64, count: usize) -> usize {
+    let narrower = WIDTHS.iter().take(count).filter(|width| width.max_variance < variance).count();
+    narrower.min(count.saturating_sub(1))
+}
+
+/// How the values of a channel are coded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ValueCoding {
+    pub(super) model: &'static Model,
+    pub(super) window: Window,
+}
+
+impl ValueCoding {
+    /// A width around a centre: of an even number of values in the middle of the window, it is the upper one.
+    ///
+    /// `width` is an index into [`WIDTHS`].
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "a model has at most 15 symbols, and there are at most 4 raw bits"
+    )]
+    #[expect(clippy::indexing_slicing, reason = "the caller keeps the width in range")]
+    pub(super) fn new(width: usize, centre: i8) -> Self {
+        let Width { model, raw_bits, .. } = WIDTHS[width];
+        let model = &model_set().values[model];
+        let below = ((model.len() >> 1) << raw_bits) + ((1 << raw_bits) >> 1);
+        let base = centre.cast_unsigned().wrapping_sub(below);
+        Self { model, window: Window { base, len: model.len() << raw_bits, raw_bits } }
+    }
+}
+
+/// Puts the symbols of a channel in the place of its values, adds its raw bits, and calls `escape` for each token whose
+/// value, the second argument, is outside of the window.
+pub(super) fn to_symbols(
+    isa: Isa,
+    window: Window,
+    rows: &mut TileRows,
+    channel: usize,
+    raw: &mut Vec<u8>,
+    mut escape: impl FnMut(usize, u8),
+) {
+    for (first_token, row) in (0usize..).step_by(LANES).zip(rows.channel_mut(channel)) {
+        let mut values = [0; LANES];
+        values.iter_mut().zip(&*row).for_each(|(to, value)| *to = *value);
+        let outside = simd::to_symbols(isa, window, row, raw);
+        for_each_bit(outside, |lane, value| escape(first_token.saturating_add(lane), value), &values);
+    }
+}
+
+fn for_each_bit(mut mask: u32, mut with: impl FnMut(usize, u8), values: &[u8; LANES]) {
+    while mask != 0 {
+        let lane = mask.trailing_zeros() as usize;
+        with(lane, values.get(lane).copied().unwrap_or_default());
+        mask &= mask.wrapping_sub(1);
+    }
+}
+
+/// Puts the values of a channel in the place of its symbols, and calls `escape` for each token outside of the window with
+/// the place of its value.
+pub(super) fn from_symbols(
+    isa: Isa,
+    window: Window,
+    rows: &mut TileRows,
+    channel: usize,
+    raw: &mut Cursor<'_>,
+    mut escape: impl FnMut(usize, &mut u8) -> Result<()>,
+) -> Result<()> {
+    for (first_token, row) in (0usize..).step_by(LANES).zip(rows.channel_mut(channel)) {
+        let planes = raw.take(row_raw_bytes(row.len(), window.raw_bits), "raw bits of a row")?;
+        let mut escapes = simd::from_symbols(isa, window, row, planes);
+        while escapes != 0 {
+            let lane = escapes.trailing_zeros() as usize;
+            if let Some(place) = row.get_mut(lane) {
+                escape(first_token.saturating_add(lane), place)?;
+            }
+            escapes &= escapes.wrapping_sub(1);
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the raw bits of a row.
+fn row_raw_bytes(num_tokens: usize, raw_bits: u32) -> usize {
+    num_tokens.div_ceil(8).saturating_mul(raw_bits as usize)
+}
+
+/// Bytes of the raw bits of a channel.
+pub(super) fn raw_bytes(num_tokens: usize, raw_bits: u32) -> usize {
+    let whole_rows = num_tokens.checked_div(LANES).unwrap_or_default();
+    let last = num_tokens.checked_rem(LANES).unwrap_or_default();
+    whole_rows.saturating_mul(row_raw_bytes(LANES, raw_bits)).saturating_add(row_raw_bytes(last, raw_bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_hold_their_centre_and_reach_equally_far() {
+        for width in 0..WIDTHS.len() {
+            let Window { base, len, .. } = ValueCoding::new(width, 0).window;
+            let (first, last) = (i32::from(base.cast_signed()), i32::from(base.cast_signed()) + i32::from(len) - 1);
+            assert!((first + last).abs() <= 1 && first >= -126 && last <= 126, "{width}: {first}..={last}");
+        }
+    }
+
+    #[test]
+    fn wider_spreads_take_wider_windows() {
+        assert_eq!([0, 213, 214, 3_000, u64::MAX].map(|variance| width_for(variance, 15)), [0, 0, 1, 5, 14]);
+        assert_eq!(width_for(u64::MAX, 11), 10);
+    }
+}
