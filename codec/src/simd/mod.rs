@@ -9,6 +9,8 @@ mod decode;
 mod dequantize;
 mod encode;
 mod isa;
+#[allow(unsafe_code, reason = "calls of functions compiled for an instruction set")]
+mod lines;
 mod magnitude;
 mod quantize;
 mod turn;
@@ -24,7 +26,10 @@ pub(crate) use decode::{BlockModels, TILES, decode_block};
 pub(crate) use dequantize::{Dequantizer, dequantize, token_tables};
 pub(crate) use encode::encode_tiles;
 pub use isa::Isa;
+pub(crate) use lines::{
+    Grid, Scales, add_moments, measure, narrow, quantize_line, restore, restore_from, rotate, rotate_back, widen,
+};
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
 pub(crate) use turn::turn;
-pub(crate) use values::{Moments, Window, from_symbols, moments, to_symbols};
+pub(crate) use values::{Moments, Window, from_symbols, moments, put_fractions, take_fractions, to_symbols};

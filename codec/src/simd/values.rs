@@ -95,3 +95,33 @@ fn from_symbols_scalar(window: Window, row: &mut [u8], planes: &[u8]) -> u32 {
     }
     escapes
 }
+
+/// Bits of a fraction: those of the refinements from the top, then a one that puts it in the middle.
+pub(crate) const FRACTION_BITS: u32 = 8;
+
+/// Adds the plane of bit `bit`, from the top, of a row of fractions.
+pub(crate) fn take_fractions(isa: Isa, bit: u32, row: &[u8], planes: &mut Vec<u8>) {
+    match (isa.kind(), <&Row>::try_from(row)) {
+        #[cfg(target_arch = "x86_64")]
+        (Kind::Avx2, Ok(row)) => super::avx2::take_fractions(bit, row, planes),
+        _ => {
+            let ones = (0..).zip(row).map(|(token, &fraction)| u32::from(fraction << bit >> 7) << token);
+            planes.extend_from_slice(&ones.sum::<u32>().to_le_bytes()[..row.len().div_ceil(8)]);
+        }
+    }
+}
+
+/// Fills a row of fractions from the planes of its first bits, and the one behind them.
+pub(crate) fn put_fractions(isa: Isa, planes: &[&[u8]], row: &mut [u8]) {
+    let middle = 1u8 << (FRACTION_BITS - 1) >> planes.len();
+    match (isa.kind(), <&mut Row>::try_from(&mut *row)) {
+        #[cfg(target_arch = "x86_64")]
+        (Kind::Avx2, Ok(row)) => super::avx2::put_fractions(planes, middle, row),
+        _ => {
+            for (token, fraction) in row.iter_mut().enumerate() {
+                let bit = |plane: &&[u8]| plane[token / 8] >> (token % 8) & 1;
+                *fraction = planes.iter().zip((0..8).rev()).fold(middle, |sum, (plane, at)| sum | bit(plane) << at);
+            }
+        }
+    }
+}

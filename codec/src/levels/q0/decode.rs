@@ -84,7 +84,7 @@ impl<'a, E: Element> Heads<'a, E> {
     fn decode_block(&mut self, isa: Isa, block: usize, plane: &mut [u8]) -> Result<()> {
         let models: Vec<BlockModels> = self.channels.iter().map(|channels| channels.models(block)).collect();
         let rows = self.rows.get_mut(..self.symbols.len()).unwrap_or_default();
-        simd::decode_block(isa, &mut self.symbols, &models, rows)?;
+        simd::decode_block(isa, &mut self.symbols, &models, rows, 0)?;
         for (channels, rows) in self.channels.iter_mut().zip(rows) {
             let mut view = BlockViewMut::new(&self.shape, plane, channels.head, block);
             if E::IS_BF16 {

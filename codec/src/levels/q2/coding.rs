@@ -1,17 +1,16 @@
 //! How a channel of a plane is coded: its parameter byte.
 
 use super::quantizer::Bins;
-use crate::levels::values::{ValueCoding, width_for};
+use crate::levels::values::{ValueCoding, class_for};
 use crate::simd::Moments;
 
-/// For each of the first widths, the distance of the centres that it has codes for: a little less than its deviation.
-const SPACINGS: [i16; 11] = [1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4];
-/// Centres of the narrowest width, on either side of the middle, at most: so that all codes fit a byte.
-const NARROWEST_REACH: i16 = 9;
+/// The classes that channels are coded with, and the distance of the centres that each has codes for: less than its
+/// deviation, which grows by the square root of two from 0.25.
+const ROWS: [(usize, i16); 10] = [(0, 1), (4, 1), (6, 1), (8, 1), (10, 1), (12, 1), (14, 2), (16, 2), (18, 3), (20, 4)];
 /// The code of a channel whose values are all zero, and of one whose values are all `-C`, as where scales are zero.
 const ALL_ZERO: u8 = 0;
 const ALL_LEAST: u8 = 1;
-/// Codes that are not of a width and a centre.
+/// Codes that are not of a class and a centre.
 const CONSTANTS: i16 = 2;
 
 /// What a parameter byte can say of a channel.
@@ -33,7 +32,7 @@ impl ChannelCoding {
     }
 }
 
-/// The meanings of parameter bytes: the constants, then each width with its centres.
+/// The meanings of parameter bytes: the constants, then each class with its centres.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Codes {
     center: i16,
@@ -45,15 +44,14 @@ impl Codes {
         Self { center: i16::from(bins.center()) }
     }
 
-    /// Centres of a width on either side of the middle.
-    fn reach(self, width: usize) -> i16 {
-        let reach = self.center / SPACINGS[width];
-        if width == 0 { reach.min(NARROWEST_REACH) } else { reach }
+    /// Centres of a row on either side of the middle.
+    fn reach(self, row: usize) -> i16 {
+        self.center / ROWS[row].1
     }
 
-    /// Codes of a width.
-    fn count(self, width: usize) -> i16 {
-        2 * self.reach(width) + 1
+    /// Codes of a row.
+    fn count(self, row: usize) -> i16 {
+        2 * self.reach(row) + 1
     }
 
     /// The coding of a code; nothing where it has no meaning.
@@ -64,12 +62,12 @@ impl Codes {
             _ => {}
         }
         let mut rest = i16::from(code) - CONSTANTS;
-        for (width, spacing) in SPACINGS.iter().enumerate() {
-            if rest < self.count(width) {
-                let centre = (rest - self.reach(width)) * spacing;
-                return Some(ChannelCoding::Coded(ValueCoding::new(width, centre as i8)));
+        for (row, (class, spacing)) in ROWS.into_iter().enumerate() {
+            if rest < self.count(row) {
+                let centre = (rest - self.reach(row)) * spacing;
+                return Some(ChannelCoding::Coded(ValueCoding::new(class, centre as i8)));
             }
-            rest -= self.count(width);
+            rest -= self.count(row);
         }
         None
     }
@@ -85,11 +83,12 @@ impl Codes {
             return ALL_LEAST;
         }
         let variance = ((tokens * squares - sum * sum) << 10) / (tokens * tokens);
-        let width = width_for(variance as u64, SPACINGS.len());
-        let spacing = tokens * i64::from(SPACINGS[width]);
-        let reach = i64::from(self.reach(width));
+        let class = class_for(variance as u64);
+        let row = ROWS.partition_point(|row| row.0 < class).min(ROWS.len() - 1);
+        let spacing = tokens * i64::from(ROWS[row].1);
+        let reach = i64::from(self.reach(row));
         let nearest = (2 * sum + spacing).div_euclid(2 * spacing).clamp(-reach, reach);
-        let before: i16 = (0..width).map(|width| self.count(width)).sum();
+        let before: i16 = (0..row).map(|row| self.count(row)).sum();
         (CONSTANTS + before + (nearest + reach) as i16) as u8
     }
 }
@@ -101,12 +100,12 @@ mod tests {
     #[test]
     fn codes_fill_a_byte_at_32_bins_and_half_of_it_at_16() {
         let meanings = |bins| (0..=255u8).filter(|&code| Codes::new(bins).coding(code).is_some()).count();
-        assert_eq!((meanings(Bins::ThirtyTwo), meanings(Bins::Sixteen)), (255, 129));
+        assert_eq!((meanings(Bins::ThirtyTwo), meanings(Bins::Sixteen)), (236, 114));
     }
 
     #[test]
     fn equal_values_take_the_narrowest_width_about_them() {
-        for value in [-9i32, 3, 7] {
+        for value in [-14i32, 3, 7] {
             let moments = Moments { sum: 40 * value, squares: (40 * value * value) as u32 };
             let code = Codes::new(Bins::ThirtyTwo).choose(moments, 40);
             let coding = Codes::new(Bins::ThirtyTwo).coding(code).unwrap().coded().unwrap();

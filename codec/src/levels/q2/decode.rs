@@ -129,7 +129,7 @@ impl<'a> Heads<'a> {
     ) -> Result<()> {
         let models: Vec<BlockModels> =
             self.channels.iter().map(|channels| block_models(channels.block(block))).collect();
-        simd::decode_block(isa, &mut self.symbols, &models, rows)?;
+        simd::decode_block(isa, &mut self.symbols, &models, rows, 0)?;
         for ((head, channels), rows) in (self.first_head..).zip(&mut self.channels).zip(rows) {
             channels.replace_symbols(isa, block, rows)?;
             let mut view = BlockViewMut::new(&self.shape, plane, head, block);

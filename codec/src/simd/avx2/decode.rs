@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::lanes::{byte_of_words, load, load_states, load_table, low_bytes, store, store_states};
 use crate::Result;
 use crate::model::{LaneTable, Model};
-use crate::rows::{Square, TileRows};
+use crate::rows::{BLOCK_CHANNELS, Square, TileRows};
 use crate::simd::decode::BlockModels;
 use crate::tile::rans::{Decoder, LANES, Words};
 
@@ -14,17 +14,17 @@ pub(in crate::simd) fn decode_block(
     tiles: &mut [Decoder<'_>],
     models: &[BlockModels],
     rows: &mut [TileRows],
+    block: usize,
 ) -> Result<()> {
-    let num_channels = rows.first().map_or(0, TileRows::num_channels);
     match (tiles, models, rows) {
         ([a, b], [models_a, models_b], [rows_a, rows_b]) => {
-            for channel in 0..num_channels {
+            for channel in 0..BLOCK_CHANNELS {
                 match (models_a[channel], models_b[channel]) {
                     (Some(model_a), Some(model_b)) => {
-                        decode_channel([a, b], [model_a, model_b], [rows_a, rows_b], channel)?;
+                        decode_channel([a, b], [model_a, model_b], [rows_a, rows_b], [block, channel])?;
                     }
-                    (Some(model), None) => decode_channel([a], [model], [rows_a], channel)?,
-                    (None, Some(model)) => decode_channel([b], [model], [rows_b], channel)?,
+                    (Some(model), None) => decode_channel([a], [model], [rows_a], [block, channel])?,
+                    (None, Some(model)) => decode_channel([b], [model], [rows_b], [block, channel])?,
                     (None, None) => {}
                 }
             }
@@ -34,7 +34,7 @@ pub(in crate::simd) fn decode_block(
             for ((tile, models), rows) in tiles.iter_mut().zip(models).zip(rows) {
                 for (channel, model) in models.iter().enumerate() {
                     if let Some(model) = model {
-                        decode_channel([tile], [model], [rows], channel)?;
+                        decode_channel([tile], [model], [rows], [block, channel])?;
                     }
                 }
             }
@@ -48,17 +48,17 @@ fn decode_channel<const N: usize>(
     mut tiles: [&mut Decoder<'_>; N],
     models: [&Model; N],
     mut rows: [&mut TileRows; N],
-    channel: usize,
+    [block, channel]: [usize; 2],
 ) -> Result<()> {
     let (num_tokens, whole_rows) = (rows[0].num_tokens(), rows[0].num_tokens() / LANES);
     let tables = models.map(Model::lanes);
-    let squares = rows.each_mut().map(|rows| &mut rows.block_mut(0)[..whole_rows]);
+    let squares = rows.each_mut().map(|rows| &mut rows.block_mut(block)[..whole_rows]);
     // SAFETY: the caller holds an `Isa` of AVX2.
     unsafe { decode_rows(tiles.each_mut().map(|tile| &mut **tile), tables, squares, channel) };
     for ((tile, model), rows) in tiles.into_iter().zip(models).zip(rows) {
         tile.check_words()?;
         if num_tokens % LANES != 0 {
-            let row = rows.channel_mut(channel).next_back().expect("a channel has rows");
+            let row = rows.channel_mut(block * BLOCK_CHANNELS + channel).next_back().expect("a channel has rows");
             tile.row(model, row)?;
         }
     }

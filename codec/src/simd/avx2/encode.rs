@@ -14,7 +14,7 @@ const WORDS: usize = 8;
 pub(in crate::simd) fn encode_tiles(
     encoders: &mut [Encoder],
     models: &[Vec<Option<&'static Model>>],
-    rows: &[TileRows],
+    rows: &[&TileRows],
 ) {
     match (encoders, models, rows) {
         ([a, b], [models_a, models_b], [rows_a, rows_b]) => {

@@ -13,4 +13,4 @@ pub(super) use cost::weigh;
 pub(super) use decode::decode_block;
 pub(super) use encode::encode_tiles;
 pub(super) use turn::turn;
-pub(super) use values::{from_symbols, moments, to_symbols};
+pub(super) use values::{from_symbols, moments, put_fractions, take_fractions, to_symbols};
