@@ -1,12 +1,12 @@
-//! Q3 from preambles and tiles of some quality layers to elements.
+//! From preambles and tiles of some quality layers to elements.
 #![cfg_attr(
     not(test),
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
 )]
 
 use super::coding::{ChannelCode, step_factor};
+use super::recipe::largest_error;
 use super::{BASE_PARAMETER_BYTES, ESCAPE_BYTES, PREAMBLE_HEADER_BYTES};
-use crate::Result;
 use crate::cursor::Cursor;
 use crate::element::Element;
 use crate::levels::LayerParts;
@@ -17,6 +17,7 @@ use crate::rows::{BLOCK_CHANNELS, TileRows};
 use crate::simd::{self, BlockModels, Isa, Scales, TILES};
 use crate::tile::rans::{Decoder, LANES};
 use crate::tile::{ALIGNMENT, Tile};
+use crate::{Result, Side};
 
 /// Fills a plane from the next preamble of the base and the next tiles of each quality layer, one per kv head.
 pub(in crate::levels) fn decode_plane<E: Element>(
@@ -67,6 +68,20 @@ impl<'a> Steps<'a> {
         let tokens = plane.chunks_exact_mut(shape.token_bytes());
         tokens.zip(self.exact.chunks_exact(shape.token_bytes())).for_each(|(to, exact)| to.copy_from_slice(exact));
     }
+}
+
+/// The largest error that the planes of a segment of Q1 can have, by their steps: those in its preamble.
+pub(in crate::levels) fn error_bound(
+    shape: &PlaneShape,
+    side: Side,
+    num_planes: usize,
+    preamble: &mut Cursor<'_>,
+) -> Result<f64> {
+    let mut largest = 0.0f64;
+    for _ in 0..num_planes {
+        largest = largest.max(largest_error(side, Steps::read(shape, preamble)?.step));
+    }
+    Ok(largest)
 }
 
 /// Step of a 256th of a value, and what is added: the channel's mean, less the half by which fractions are above.
@@ -157,7 +172,7 @@ impl<'a> Head<'a> {
         let Tile::Coded { parameters, symbols, tail: mut escapes } =
             Tile::parse(tile, parameter_bytes, shape.num_tokens)?
         else {
-            return Err(refuse.corrupt("a tile of level q3 is verbatim"));
+            return Err(refuse.corrupt("a tile of a layered level is verbatim"));
         };
         let refined = self.channels.iter().filter(|channel| channel.entered.is_some()).count();
         let raw_bits = self
