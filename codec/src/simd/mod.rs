@@ -27,7 +27,8 @@ pub(crate) use dequantize::{Dequantizer, dequantize, token_tables};
 pub(crate) use encode::encode_tiles;
 pub use isa::Isa;
 pub(crate) use lines::{
-    Grid, Scales, add_moments, measure, narrow, quantize_line, restore, restore_from, rotate, rotate_back, widen,
+    Grid, Knowledge, Scales, add_moments, measure, narrow, quantize_line, restore, restore_from, rotate, rotate_back,
+    widen,
 };
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};

@@ -17,7 +17,7 @@ use crate::rows::{BLOCK_CHANNELS, TileRows};
 use crate::simd::{self, BlockModels, Isa, Scales, TILES};
 use crate::tile::rans::{Decoder, LANES};
 use crate::tile::{ALIGNMENT, Tile};
-use crate::{Result, Side};
+use crate::{Level, Result, Side};
 
 /// Fills a plane from the next preamble of the base and the next tiles of each quality layer, one per kv head.
 pub(in crate::levels) fn decode_plane<E: Element>(
@@ -241,8 +241,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Where the bits of a channel's refinements are, in the tiles of the layers above.
-type Planes<'a> = Vec<&'a [u8]>;
+/// Most refinements of a channel: one for each layer above the base.
+const MAX_REFINEMENTS: usize = Level::MAX_QUALITIES as usize - 1;
 
 impl<'a> Head<'a> {
     /// Writes the head's elements, a row of tokens at a time, and checks that all bytes were used.
@@ -299,10 +299,15 @@ impl<'a> Head<'a> {
         let row_bytes = LANES.div_ceil(8);
         let mut cursors: Vec<Cursor<'_>> = self.tails.iter().map(|tail| tail.raw.clone()).collect();
         for (channel, Channel { entered, .. }) in self.channels.iter().enumerate() {
-            let mut planes = Planes::new();
+            let mut planes: [&[u8]; MAX_REFINEMENTS] = [&[]; MAX_REFINEMENTS];
+            let mut count = 0usize;
             for (quality, raw) in cursors.iter_mut().enumerate() {
                 match entered {
-                    Some((layer, _)) if *layer < quality => planes.push(raw.take(plane_bytes, "bits of a refinement")?),
+                    Some((layer, _)) if *layer < quality => {
+                        let plane = raw.take(plane_bytes, "bits of a refinement")?;
+                        planes.iter_mut().skip(count).take(1).for_each(|place| *place = plane);
+                        count = count.saturating_add(1);
+                    }
                     Some((layer, code)) if *layer == quality => {
                         let raw_bits = code.values().window.raw_bits;
                         raw.take(values::raw_bytes(num_tokens, raw_bits), "raw bits of values")?;
@@ -312,8 +317,8 @@ impl<'a> Head<'a> {
             }
             for (row, fractions) in rows.channel_mut(channel).enumerate() {
                 let start = row.saturating_mul(row_bytes);
-                let of_row: Planes<'_> = planes.iter().map(|plane| plane.get(start..).unwrap_or_default()).collect();
-                simd::put_fractions(isa, &of_row, fractions);
+                let of_row = planes.map(|plane| plane.get(start..).unwrap_or_default());
+                simd::put_fractions(isa, of_row.get(..count).unwrap_or_default(), fractions);
             }
         }
         Ok(rows)

@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::plane::Plane;
 use crate::rope::Turns;
 use crate::rows::{BLOCK_CHANNELS, TileRows, row_tokens};
-use crate::simd::{self, Grid, HeadErrors, Isa, Scales, TILES};
+use crate::simd::{self, Grid, HeadErrors, Isa, Knowledge, TILES};
 use crate::tile::rans::{Encoder, LANES};
 use crate::tile::{self, CodedTile};
 use crate::{Result, Side};
@@ -216,9 +216,9 @@ impl HeadCoder {
         let mut elements = vec![0; head_dim * E::BYTES];
         for (quality, out) in out.iter_mut().enumerate() {
             let mut errors = HeadErrors::new(plane.shape.num_tokens);
-            let restorer = self.restorer(quality);
+            let knowledge = self.knowledge(quality);
             for token in exact_tokens..plane.shape.num_tokens {
-                restorer.line(isa, &self.grid, &self.lines[token * head_dim..][..head_dim], &mut line);
+                simd::restore_from(isa, &self.grid, &knowledge, &self.lines[token * head_dim..][..head_dim], &mut line);
                 if let Some(turns) = turns {
                     let [cos, sin] = turns.token(token);
                     simd::rotate(isa, &mut line, cos, sin);
@@ -232,30 +232,19 @@ impl HeadCoder {
         }
     }
 
-    fn restorer(&self, quality: usize) -> Restorer {
-        let mut restorer = Restorer::default();
-        for (channel, bits) in self.channels.iter().zip(&self.grid.fraction_bits) {
+    /// What is known with the quality layers up to one.
+    fn knowledge(&self, quality: usize) -> Knowledge {
+        let mut knowledge = Knowledge::default();
+        for (channel, &bits) in self.channels.iter().zip(&self.grid.fraction_bits) {
             let entered = channel.enters.filter(|&enters| enters <= quality);
             let [step, offset] = scales(self.step, channel.exponent, entered, self.mean_step, channel.mean);
-            restorer.scales.steps.push(step);
-            restorer.scales.offsets.push(offset);
-            restorer.known_bits.push(entered.map_or(0, |enters| (quality - enters) as u32).min(*bits));
+            let known_bits = entered.map_or(0, |enters| (quality - enters) as u32).min(bits);
+            knowledge.scales.steps.push(step);
+            knowledge.scales.offsets.push(offset);
+            knowledge.known_bits.push(known_bits);
+            knowledge.unknown_bits.push(bits - known_bits);
         }
-        restorer
-    }
-}
-
-/// What a receiver of some layers makes of a line.
-#[derive(Default)]
-struct Restorer {
-    scales: Scales,
-    /// Bits of each channel's fraction that the layers have.
-    known_bits: Vec<u32>,
-}
-
-impl Restorer {
-    fn line(&self, isa: Isa, grid: &Grid, exact: &[f32], line: &mut [f32]) {
-        simd::restore_from(isa, grid, &self.scales, &self.known_bits, exact, line);
+        knowledge
     }
 }
 
