@@ -1,20 +1,30 @@
 //! `kvdepot codec inspect`.
 
+mod heat;
+mod palette;
+mod rows;
+
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use clap::Args;
 use kvdepot_client::{Result, files};
 use kvdepot_codec::{
-    Geometry, SegmentHeader, Side,
+    SegmentHeader,
     container::{Container, Description},
 };
 use serde::Serialize;
 
 use super::{bits_per_value, in_file};
 use crate::cli::text;
+use heat::HeatMap;
+use palette::Palette;
+use rows::{LayerRow, layer_rows};
 
 #[derive(Args)]
 pub(in crate::cli) struct InspectArgs {
+    /// Show the error of every chunk by itself too
+    #[arg(long)]
+    by_chunk: bool,
     /// Encoded file
     #[arg(value_name = "IN.kvd")]
     encoded: PathBuf,
@@ -38,21 +48,11 @@ pub(in crate::cli) struct Inspection {
     ratio: f64,
     bits_per_value: f64,
     layers: Vec<LayerRow>,
-}
-
-/// The segments of one side of one run of layers, over all chunks.
-#[derive(Serialize, Default)]
-struct LayerRow {
-    first_layer: usize,
-    num_layers: usize,
-    side: &'static str,
-    bytes: u64,
-    bits_per_value: f64,
-    mse: f64,
-    max_error: f64,
-    max_head_error_norm: f64,
+    /// The rows of each chunk, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_chunk: Option<Vec<Vec<LayerRow>>>,
     #[serde(skip)]
-    num_values: u64,
+    palette: Palette,
 }
 
 impl InspectArgs {
@@ -60,21 +60,21 @@ impl InspectArgs {
         let bytes = files::read(&self.encoded)?;
         let container = in_file(&self.encoded, Container::parse(&bytes))?;
         let headers = in_file(&self.encoded, headers(&container))?;
-        Ok(Inspection::new(container.description(), bytes.len() as u64, &headers))
+        Ok(Inspection::new(container.description(), bytes.len() as u64, &headers, self.by_chunk))
     }
 }
 
-/// Verifies every segment and gives what it says about itself.
-fn headers(container: &Container<'_>) -> kvdepot_codec::Result<Vec<SegmentHeader>> {
+/// Verifies every segment and gives what it says about itself, by chunk.
+fn headers(container: &Container<'_>) -> kvdepot_codec::Result<Vec<Vec<SegmentHeader>>> {
     let chunks = 0..container.description().num_chunks();
-    chunks.flat_map(|chunk| container.segments(chunk)).map(|(_, bytes)| kvdepot_codec::verify(bytes)).collect()
+    chunks.map(|chunk| container.segments(chunk).map(|(_, bytes)| kvdepot_codec::verify(bytes)).collect()).collect()
 }
 
 impl Inspection {
-    fn new(description: &Description, encoded_bytes: u64, headers: &[SegmentHeader]) -> Self {
+    fn new(description: &Description, encoded_bytes: u64, headers: &[Vec<SegmentHeader>], by_chunk: bool) -> Self {
         let Description { geometry, num_tokens, chunk_tokens, origin } = description;
         let raw_kv_bytes = geometry.kv_bytes(*num_tokens) as u64;
-        let mut levels: Vec<_> = headers.iter().map(|header| header.level().name()).collect();
+        let mut levels: Vec<_> = headers.iter().flatten().map(|header| header.level().name()).collect();
         levels.sort_unstable();
         levels.dedup();
         Self {
@@ -93,47 +93,18 @@ impl Inspection {
             encoded_bytes,
             ratio: text::ratio(raw_kv_bytes, encoded_bytes),
             bits_per_value: bits_per_value(encoded_bytes, raw_kv_bytes / geometry.dtype().bytes() as u64),
-            layers: layer_rows(geometry, headers),
+            layers: layer_rows(geometry, headers.iter().flatten()),
+            by_chunk: by_chunk.then(|| headers.iter().map(|headers| layer_rows(geometry, headers)).collect()),
+            palette: Palette::of_stdout(),
         }
     }
-}
 
-fn layer_rows(geometry: &Geometry, headers: &[SegmentHeader]) -> Vec<LayerRow> {
-    let mut rows = BTreeMap::<_, LayerRow>::new();
-    for header in headers {
-        let side = header.key().side;
-        let row = rows.entry((header.first_layer(), side, header.num_layers())).or_insert_with(|| LayerRow {
-            first_layer: header.first_layer(),
-            num_layers: header.num_layers(),
-            side: side_name(side),
-            ..LayerRow::default()
-        });
-        row.add(header, (header.num_layers() * header.num_tokens() * geometry.channels()) as u64);
-    }
-    rows.into_values().map(LayerRow::finished).collect()
-}
-
-impl LayerRow {
-    /// Counts a segment in; `mse` is a sum of squares until [`Self::finished`].
-    fn add(&mut self, header: &SegmentHeader, num_values: u64) {
-        let distortion = header.distortion();
-        self.bytes += header.encoded_bytes() as u64;
-        self.num_values += num_values;
-        self.mse += distortion.mse * num_values as f64;
-        self.max_error = self.max_error.max(distortion.max_error);
-        self.max_head_error_norm = self.max_head_error_norm.max(distortion.max_head_error_norm);
-    }
-
-    fn finished(self) -> Self {
-        let bits_per_value = bits_per_value(self.bytes, self.num_values);
-        Self { bits_per_value, mse: self.mse / self.num_values.max(1) as f64, ..self }
-    }
-}
-
-fn side_name(side: Side) -> &'static str {
-    match side {
-        Side::K => "k",
-        Side::V => "v",
+    /// The error of all chunks together, then of each where asked for.
+    fn heat_map(&self) -> HeatMap<'_> {
+        let all = std::iter::once((String::new(), &self.layers[..]));
+        let chunks = self.by_chunk.iter().flatten().enumerate();
+        let chunks = chunks.map(|(idx, rows)| (format!("chunk {idx}"), &rows[..]));
+        HeatMap { num_layers: self.num_layers, palette: self.palette, blocks: all.chain(chunks).collect() }
     }
 }
 
@@ -153,25 +124,7 @@ impl fmt::Display for Inspection {
             "size         {encoded} of {raw}: {:.3}x smaller, {:.3} bits per value",
             self.ratio, self.bits_per_value
         )?;
-        let rows = self.layers.iter().map(LayerRow::cells);
-        text::table(&["LAYER", "SIDE", ">BYTES", ">BITS/VALUE", ">MSE", ">MAX ERROR", ">HEAD ERROR"], rows).fmt(f)
-    }
-}
-
-impl LayerRow {
-    fn cells(&self) -> [String; 7] {
-        let layers = match self.num_layers {
-            1 => self.first_layer.to_string(),
-            num_layers => format!("{}..{}", self.first_layer, self.first_layer + num_layers),
-        };
-        [
-            layers,
-            self.side.to_owned(),
-            self.bytes.to_string(),
-            format!("{:.3}", self.bits_per_value),
-            format!("{:.3e}", self.mse),
-            format!("{:.3e}", self.max_error),
-            format!("{:.3e}", self.max_head_error_norm),
-        ]
+        rows::table(&self.layers).fmt(f)?;
+        write!(f, "\n\n{}", self.heat_map())
     }
 }
