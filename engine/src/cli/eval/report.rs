@@ -45,19 +45,19 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) family: String,
     pub(super) kind: Kind,
-    lossless: bool,
+    pub(super) lossless: bool,
     /// All bytes of the windows' contexts over all values of them.
     pub(super) bits_per_value: f64,
     /// How much smaller than 16 bits per value.
-    ratio: f64,
-    bytes: u64,
-    perplexity: f64,
+    pub(super) ratio: f64,
+    pub(super) bytes: u64,
+    pub(super) perplexity: f64,
     /// Mean KL divergence of the next token's distribution from that over the exact cache, in nats.
     pub(super) kl: f64,
     /// Part of the scored tokens at which both caches hold the same token the most probable.
-    top1_agreement: f64,
+    pub(super) top1_agreement: f64,
     /// Part of the digits that were looked up right.
-    retrieval_accuracy: f64,
+    pub(super) retrieval_accuracy: f64,
 }
 
 impl Evaluation {

@@ -16,7 +16,7 @@ struct Document {
 
 /// Cuts `num_windows` windows, evenly spread and without overlap, from the documents of a file, one after the other.
 ///
-/// Every window begins as a context does, whether or not it begins a document.
+/// A window is read as it lies there, as in `model/evaluate.py`: documents begin as contexts do, windows need not.
 ///
 /// # Errors
 /// `Invalid` when the text is too short, with the number of tokens it takes.
@@ -35,18 +35,14 @@ pub(super) fn cut(text: &TextCodec, path: &Path, shape: Shape, num_windows: usiz
         ))
         .into());
     }
-    let begin = text.encode("")?;
-    let starts = (0..num_windows).map(|idx| idx * (tokens.len() / num_windows));
-    Ok(starts.map(|start| window(&begin, &tokens[start..], shape)).collect())
+    let stride = tokens.len() / num_windows;
+    Ok(tokens.chunks_exact(stride).take(num_windows).map(|tokens| window(tokens, shape)).collect())
 }
 
-/// The window at the front of `tokens`, with `begin` before it where that is not there already.
-fn window(begin: &[u32], tokens: &[u32], shape: Shape) -> Passage {
-    let missing = if tokens.starts_with(begin) { &[][..] } else { begin };
-    let mut context: Vec<u32> = missing.iter().chain(tokens).copied().collect();
-    context.truncate(shape.context_tokens + shape.continue_tokens);
-    let continuation = context.split_off(shape.context_tokens);
-    Passage { context, continuation, task: Task::Text }
+/// The window at the front of `tokens`.
+fn window(tokens: &[u32], Shape { context_tokens, continue_tokens }: Shape) -> Passage {
+    let (context, rest) = tokens.split_at(context_tokens);
+    Passage { context: context.to_vec(), continuation: rest[..continue_tokens].to_vec(), task: Task::Text }
 }
 
 /// Texts of the JSON lines in a file named `.jsonl`; the whole of any other file.
@@ -69,15 +65,11 @@ fn documents(path: &Path) -> anyhow::Result<Vec<String>> {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape { context_tokens: 3, continue_tokens: 2 };
-
     #[test]
-    fn a_window_begins_as_a_context_does() {
-        let tokens = [5, 6, 7, 8, 9, 10];
-        let expected = Passage { context: vec![0, 5, 6], continuation: vec![7, 8], task: Task::Text };
-        assert_eq!(window(&[0], &tokens, SHAPE), expected);
-        assert_eq!(window(&[5], &tokens, SHAPE).context, [5, 6, 7]);
-        assert_eq!(window(&[], &tokens, SHAPE).continuation, [8, 9]);
+    fn a_window_is_a_context_and_what_follows_it() {
+        let shape = Shape { context_tokens: 3, continue_tokens: 2 };
+        let expected = Passage { context: vec![5, 6, 7], continuation: vec![8, 9], task: Task::Text };
+        assert_eq!(window(&[5, 6, 7, 8, 9, 10], shape), expected);
     }
 
     #[test]
