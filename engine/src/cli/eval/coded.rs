@@ -46,11 +46,17 @@ impl Scheme for Layered {
         self.level.is_lossless() && self.kept == self.quality_layers
     }
 
-    fn code(&self, chunk: &KvChunk, _first_position: u64) -> anyhow::Result<Coded> {
+    fn code(&self, context: &[KvChunk]) -> anyhow::Result<Coded> {
+        Coded::each(context, |chunk, first_position| self.code_chunk(chunk, first_position))
+    }
+}
+
+impl Layered {
+    fn code_chunk(&self, chunk: &KvChunk, _first_position: u64) -> anyhow::Result<(u64, KvChunk)> {
         let mut segments = encode(chunk, &EncodeOptions::new(self.level))?;
         segments.retain(|segment| segment.key.quality < self.kept);
         let bytes = segments.iter().map(|segment| segment.bytes.len() as u64).sum();
         let segments = segments.iter().map(|segment| segment.bytes.as_slice());
-        Ok(Coded { bytes, chunk: decode(*chunk.geometry(), chunk.num_tokens(), segments)? })
+        Ok((bytes, decode(*chunk.geometry(), chunk.num_tokens(), segments)?))
     }
 }

@@ -78,14 +78,7 @@ impl<'a> Exact<'a> {
 
     /// Codes the context's KV, and continues over what comes back.
     fn over(&self, runner: &Runner, scheme: &dyn Scheme) -> anyhow::Result<Tally> {
-        let (mut bytes, mut chunks) = (0, Vec::with_capacity(self.chunks.len()));
-        let mut first_position = 0;
-        for chunk in &self.chunks {
-            let coded: Coded = scheme.code(chunk, first_position)?;
-            bytes += coded.bytes;
-            chunks.push(coded.chunk);
-            first_position += chunk.num_tokens() as u64;
-        }
+        let Coded { bytes, chunks } = scheme.code(&self.chunks)?;
         let prefix = runner.import(&self.passage.context, &chunks)?;
         drop(chunks);
         Ok(self.tally(bytes, &runner.continuation_logits(&prefix, &self.passage.continuation)?))

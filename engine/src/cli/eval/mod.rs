@@ -3,6 +3,7 @@
 //! Owns the measurement: which contexts ([`passage`]), how they are coded ([`scheme`]), what the model makes of them
 //! ([`measure`], [`score`]), and how that is told ([`report`], [`plot`]). Equal arguments give equal numbers.
 
+mod baselines;
 mod coded;
 mod measure;
 mod passage;
@@ -45,6 +46,9 @@ pub(super) struct EvalArgs {
     /// Tokens of each chunk
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one().range(..=KvChunk::MAX_TOKENS as u64))]
     chunk_tokens: usize,
+    /// Measure other codecs of KV too: LMCache's, zstd on its symbols, 8-bit integers
+    #[arg(long)]
+    baselines: bool,
     /// Draw KL divergence over bits per value
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -54,7 +58,10 @@ impl EvalArgs {
     pub(super) fn run(&self) -> anyhow::Result<Evaluation> {
         let engine = self.engine.load()?;
         let passages = self.passages(&engine)?;
-        let schemes = coded::levels(&engine.runner, &self.levels);
+        let mut schemes = coded::levels(&engine.runner, &self.levels);
+        if self.baselines {
+            schemes.extend(baselines::uncalibrated());
+        }
         let bar = progress::passes("eval", passages.len() * (1 + schemes.len()));
         let measured = measure::measure(&engine.runner, &passages, &schemes, self.chunk_tokens, || bar.inc(1));
         bar.finish_and_clear();

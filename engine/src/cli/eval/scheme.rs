@@ -16,8 +16,8 @@ pub(super) trait Scheme: Sync {
     /// Whether it promises the very bits that were put.
     fn is_lossless(&self) -> bool;
 
-    /// Encodes a chunk whose first token is at `first_position`, and decodes what that came to.
-    fn code(&self, chunk: &KvChunk, first_position: u64) -> anyhow::Result<Coded>;
+    /// Encodes the chunks of a context, in order from position 0, and decodes what that came to.
+    fn code(&self, context: &[KvChunk]) -> anyhow::Result<Coded>;
 }
 
 /// Where a scheme comes from.
@@ -27,14 +27,31 @@ pub(super) enum Kind {
     /// A level of the codec.
     Level,
     /// Somebody else's, to compare with.
-    #[allow(dead_code, reason = "no baseline is built in yet")]
     Baseline,
 }
 
-/// A chunk, there and back.
+/// A context, there and back.
 pub(super) struct Coded {
     /// All bytes that a receiver needs.
     pub(super) bytes: u64,
-    /// What it makes of them.
-    pub(super) chunk: KvChunk,
+    /// What it makes of them, cut as before.
+    pub(super) chunks: Vec<KvChunk>,
+}
+
+impl Coded {
+    /// Codes chunk by chunk: `code` takes a chunk and the position of its first token, and gives bytes and chunk.
+    pub(super) fn each(
+        context: &[KvChunk],
+        code: impl Fn(&KvChunk, u64) -> anyhow::Result<(u64, KvChunk)>,
+    ) -> anyhow::Result<Self> {
+        let mut coded = Self { bytes: 0, chunks: Vec::with_capacity(context.len()) };
+        let mut first_position = 0;
+        for chunk in context {
+            let (bytes, decoded) = code(chunk, first_position)?;
+            coded.bytes += bytes;
+            coded.chunks.push(decoded);
+            first_position += chunk.num_tokens() as u64;
+        }
+        Ok(coded)
+    }
 }
