@@ -23,7 +23,7 @@ mod avx2;
 pub(crate) use bf16::{join, split};
 pub(crate) use cost::{CostTable, MAX_MODELS, weigh};
 pub(crate) use decode::{BlockModels, TILES, decode_block};
-pub(crate) use dequantize::{Dequantizer, dequantize, token_tables};
+pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
 pub(crate) use encode::encode_tiles;
 pub use isa::Isa;
 pub(crate) use lines::{
@@ -33,4 +33,6 @@ pub(crate) use lines::{
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
 pub(crate) use turn::turn;
-pub(crate) use values::{Moments, Window, from_symbols, moments, put_fractions, take_fractions, to_symbols};
+pub(crate) use values::{
+    Moments, RUN, Window, from_symbols, from_symbols_short, moments, put_fractions, take_fractions, to_symbols,
+};
