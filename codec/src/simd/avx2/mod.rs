@@ -15,5 +15,6 @@ pub(super) use cost::weigh;
 pub(super) use decode::decode_block;
 pub(super) use dequantize::dequantize;
 pub(super) use encode::encode_tiles;
+pub(super) use stage::stream_lines;
 pub(super) use turn::turn;
 pub(super) use values::{from_symbols, moments, put_fractions, take_fractions, to_symbols};

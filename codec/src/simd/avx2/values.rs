@@ -121,19 +121,21 @@ fn bit_plane(row: &Row, bit: u32) -> i32 {
 }
 
 /// See [`crate::simd::put_fractions`].
-pub(in crate::simd) fn put_fractions(planes: &[&[u8]], middle: u8, row: &mut Row) {
+pub(in crate::simd) fn put_fractions(planes: &[&[u8]], middle: u8, rows: &mut [Square], channel: usize) {
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { put_fractions_wide(planes, middle, row) }
+    unsafe { put_fractions_wide(planes, middle, rows, channel) }
 }
 
 #[target_feature(enable = "avx2")]
-fn put_fractions_wide(planes: &[&[u8]], middle: u8, row: &mut Row) {
-    let mut fractions = _mm256_set1_epi8(middle.cast_signed());
-    let mut one = i8::MIN;
-    for plane in planes {
-        let plane = spread(*plane.first_chunk().expect("a plane of a whole row has four bytes"));
-        fractions = _mm256_or_si256(fractions, _mm256_and_si256(plane, _mm256_set1_epi8(one)));
-        one = (one.cast_unsigned() >> 1).cast_signed();
+fn put_fractions_wide(planes: &[&[u8]], middle: u8, rows: &mut [Square], channel: usize) {
+    for (row, square) in rows.iter_mut().enumerate() {
+        let mut fractions = _mm256_set1_epi8(middle.cast_signed());
+        let mut one = i8::MIN;
+        for plane in planes {
+            let bits = spread(plane.as_chunks().0[row]);
+            fractions = _mm256_or_si256(fractions, _mm256_and_si256(bits, _mm256_set1_epi8(one)));
+            one = (one.cast_unsigned() >> 1).cast_signed();
+        }
+        store(&mut square[channel], fractions);
     }
-    store(row, fractions);
 }
