@@ -1,5 +1,6 @@
 //! `kvdepot codec bench`: size, error and speed of every level beside memcpy and other codecs, on one core.
 
+mod clock;
 mod coder;
 mod kvtc;
 mod memory;
@@ -16,9 +17,10 @@ use kvdepot_codec::{Codec, Isa, Level, dump::KvDump};
 
 use super::{chunk_tokens, in_file};
 use crate::cli::progress;
+use clock::{core_share, median};
 use coder::Coder;
 use report::{Benched, Row};
-use rounds::{Subject, median, run_rounds};
+use rounds::{Subject, run_rounds};
 use work::WorkSet;
 
 /// Bytes of a MiB.
@@ -73,14 +75,15 @@ impl BenchArgs {
         let memcpy = run_rounds(self.rounds, &mut sets, &bar)?;
         bar.finish_and_clear();
 
-        let memcpy_gb_per_sec = levels.gb_per_sec(median(memcpy));
-        let rows = |set: &WorkSet, subjects: Vec<Subject>| -> Vec<Row> {
-            subjects.into_iter().map(|subject| Row::new(set, subject, memcpy_gb_per_sec)).collect()
+        let memcpy_gb_per_sec = levels.gb_per_sec(median(&memcpy));
+        let contexts = context.iter().flat_map(|(_, subjects)| subjects);
+        let subjects = level_subjects.iter().chain(&other_subjects).chain(contexts);
+        let core_share = core_share(memcpy.iter().chain(subjects.flat_map(Subject::spent)));
+        let rows = |set: &WorkSet, subjects: &[Subject]| -> Vec<Row> {
+            subjects.iter().map(|subject| Row::new(set, subject, memcpy_gb_per_sec)).collect()
         };
-        let mut baselines = rows(&others, other_subjects);
-        if let Some((set, subjects)) = context {
-            baselines.extend(rows(&set, subjects));
-        }
+        let mut baselines = rows(&others, &other_subjects);
+        baselines.extend(context.iter().flat_map(|(set, subjects)| rows(set, subjects)));
         Ok(Benched {
             isa: Isa::best().name(),
             dtype: dump.geometry().dtype().name(),
@@ -92,8 +95,9 @@ impl BenchArgs {
             rounds: self.rounds,
             working_set_bytes: levels.plain_bytes(),
             baselines_working_set_bytes: others.plain_bytes(),
+            core_share,
             memcpy_gb_per_sec,
-            levels: rows(&levels, level_subjects),
+            levels: rows(&levels, &level_subjects),
             baselines,
             notes,
         })
