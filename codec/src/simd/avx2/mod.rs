@@ -1,0 +1,16 @@
+//! AVX2 kernels. A function here that is safe to call stands behind an [`Isa`](super::Isa) of AVX2.
+
+mod bf16;
+mod cost;
+mod decode;
+mod encode;
+mod lanes;
+mod turn;
+mod values;
+
+pub(super) use bf16::{dequantize_line, join_line, largest_magnitude, quantize_line, split_line, token_tables};
+pub(super) use cost::weigh;
+pub(super) use decode::decode_block;
+pub(super) use encode::encode_tiles;
+pub(super) use turn::turn;
+pub(super) use values::{from_symbols, moments, put_fractions, take_fractions, to_symbols};

@@ -1,0 +1,127 @@
+//! Values of a channel to symbols and back, row by row.
+
+use super::Isa;
+use super::isa::Kind;
+use crate::model::ESCAPE;
+use crate::rows::{Row, TileRows};
+
+/// What the symbols of a channel stand for: symbol `s` other than [`ESCAPE`] and the raw bits `r` are the value
+/// `base + (s << raw_bits) + r`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// The least value; all arithmetic is modulo 2^8.
+    pub(crate) base: u8,
+    /// Number of values that have a symbol.
+    pub(crate) len: u8,
+    /// Low bits that are not coded, at most 4.
+    pub(crate) raw_bits: u32,
+}
+
+/// Sums over the values of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Moments {
+    pub(crate) sum: i32,
+    pub(crate) squares: u32,
+}
+
+/// Sums of the values, -127 to 127, of a channel.
+pub(crate) fn moments(isa: Isa, rows: &TileRows, channel: usize) -> Moments {
+    match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 if rows.num_tokens().is_multiple_of(32) => super::avx2::moments(rows, channel),
+        _ => {
+            let values = rows.channel(channel).flatten().map(|&value| i32::from(value.cast_signed()));
+            values.fold(Moments::default(), |moments, value| Moments {
+                sum: moments.sum + value,
+                squares: moments.squares + (value * value) as u32,
+            })
+        }
+    }
+}
+
+/// Puts a row's symbols in the place of its values, and adds the planes of its raw bits; the mask has the tokens whose
+/// value is outside of the window.
+///
+/// A plane has one bit of each token: bit `t mod 8` of byte `t div 8`.
+pub(crate) fn to_symbols(isa: Isa, window: Window, row: &mut [u8], planes: &mut Vec<u8>) -> u32 {
+    match (isa.kind(), <&mut Row>::try_from(&mut *row)) {
+        #[cfg(target_arch = "x86_64")]
+        (Kind::Avx2, Ok(row)) => super::avx2::to_symbols(window, row, planes),
+        _ => to_symbols_scalar(window, row, planes),
+    }
+}
+
+fn to_symbols_scalar(window: Window, row: &mut [u8], planes: &mut Vec<u8>) -> u32 {
+    let mut outside = 0;
+    let mut raw = [0u32; 4];
+    for (token, value) in row.iter_mut().enumerate() {
+        let offset = value.wrapping_sub(window.base);
+        if offset >= window.len {
+            outside |= 1 << token;
+            *value = ESCAPE;
+        } else {
+            raw.iter_mut().enumerate().for_each(|(bit, plane)| *plane |= u32::from(offset >> bit & 1) << token);
+            *value = offset >> window.raw_bits;
+        }
+    }
+    for plane in &raw[..window.raw_bits as usize] {
+        planes.extend_from_slice(&plane.to_le_bytes()[..row.len().div_ceil(8)]);
+    }
+    outside
+}
+
+/// Puts a row's values in the place of its symbols; the mask has the tokens whose symbol is [`ESCAPE`], whose values
+/// mean nothing.
+///
+/// `planes`: those of the row, as [`to_symbols`] adds them.
+pub(crate) fn from_symbols(isa: Isa, window: Window, row: &mut [u8], planes: &[u8]) -> u32 {
+    match (isa.kind(), <&mut Row>::try_from(&mut *row)) {
+        #[cfg(target_arch = "x86_64")]
+        (Kind::Avx2, Ok(row)) => super::avx2::from_symbols(window, row, planes.as_chunks().0),
+        _ => from_symbols_scalar(window, row, planes),
+    }
+}
+
+fn from_symbols_scalar(window: Window, row: &mut [u8], planes: &[u8]) -> u32 {
+    let plane_bytes = row.len().div_ceil(8).max(1);
+    let mut escapes = 0;
+    for (token, place) in row.iter_mut().enumerate() {
+        escapes |= u32::from(*place == ESCAPE) << token;
+        let mut offset = *place << window.raw_bits;
+        for (bit, plane) in planes.chunks(plane_bytes).enumerate() {
+            offset |= (plane[token / 8] >> (token % 8) & 1) << bit;
+        }
+        *place = offset.wrapping_add(window.base);
+    }
+    escapes
+}
+
+/// Bits of a fraction: those of the refinements from the top, then a one that puts it in the middle.
+pub(crate) const FRACTION_BITS: u32 = 8;
+
+/// Adds the plane of bit `bit`, from the top, of a row of fractions.
+pub(crate) fn take_fractions(isa: Isa, bit: u32, row: &[u8], planes: &mut Vec<u8>) {
+    match (isa.kind(), <&Row>::try_from(row)) {
+        #[cfg(target_arch = "x86_64")]
+        (Kind::Avx2, Ok(row)) => super::avx2::take_fractions(bit, row, planes),
+        _ => {
+            let ones = (0..).zip(row).map(|(token, &fraction)| u32::from(fraction << bit >> 7) << token);
+            planes.extend_from_slice(&ones.sum::<u32>().to_le_bytes()[..row.len().div_ceil(8)]);
+        }
+    }
+}
+
+/// Fills a row of fractions from the planes of its first bits, and the one behind them.
+pub(crate) fn put_fractions(isa: Isa, planes: &[&[u8]], row: &mut [u8]) {
+    let middle = 1u8 << (FRACTION_BITS - 1) >> planes.len();
+    match (isa.kind(), <&mut Row>::try_from(&mut *row)) {
+        #[cfg(target_arch = "x86_64")]
+        (Kind::Avx2, Ok(row)) => super::avx2::put_fractions(planes, middle, row),
+        _ => {
+            for (token, fraction) in row.iter_mut().enumerate() {
+                let bit = |plane: &&[u8]| plane[token / 8] >> (token % 8) & 1;
+                *fraction = planes.iter().zip((0..8).rev()).fold(middle, |sum, (plane, at)| sum | bit(plane) << at);
+            }
+        }
+    }
+}
