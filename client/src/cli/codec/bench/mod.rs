@@ -13,12 +13,12 @@ use std::path::PathBuf;
 use clap::Args;
 use kvdepot_baselines::uncalibrated;
 use kvdepot_client::{Error, Result, files};
-use kvdepot_codec::{Codec, Isa, Level, dump::KvDump};
+use kvdepot_codec::{Isa, Level, dump::KvDump};
 
 use super::{chunk_tokens, in_file};
 use crate::cli::progress;
 use clock::{core_share, median};
-use coder::Coder;
+use coder::{Coder, LevelCoder};
 use report::{Benched, Row};
 use rounds::{Subject, run_rounds};
 use work::WorkSet;
@@ -106,13 +106,15 @@ impl BenchArgs {
     fn level_subjects(&self, dump: &KvDump<'_>, set: &mut WorkSet) -> Result<Vec<Subject>> {
         let levels = if self.levels.is_empty() { &Level::ALL[..] } else { &self.levels };
         let isas = if self.every_isa { Isa::available() } else { vec![Isa::best()] };
-        let pairs = levels.iter().flat_map(|level| isas.iter().map(move |isa| (*level, *isa)));
-        pairs.map(|(level, isa)| Subject::prepare(self.level_coder(dump, level, isa), set)).collect()
-    }
-
-    fn level_coder(&self, dump: &KvDump<'_>, level: Level, isa: Isa) -> Coder {
-        let name = if self.every_isa { format!("{level}/{isa}") } else { level.to_string() };
-        Coder::Level { name, codec: Codec::on(isa), level, origin: dump.origin().clone() }
+        let mut subjects = Vec::new();
+        for (level, isa) in levels.iter().flat_map(|level| isas.iter().map(move |isa| (*level, *isa))) {
+            for quality in (0..=LevelCoder::best_quality(level)).rev() {
+                let (origin, names_isa) = (dump.origin().clone(), self.every_isa);
+                let coder = LevelCoder { level, isa, quality, origin, names_isa };
+                subjects.push(Subject::prepare(Coder::Level(coder), set)?);
+            }
+        }
+        Ok(subjects)
     }
 
     /// KVTC codes contexts whole, on tokens that it was not calibrated on. A note says on which, or why there is none.

@@ -8,7 +8,7 @@ use kvdepot_codec::Side;
 
 use super::{
     clock::{Spent, median},
-    coder::Coder,
+    coder::{Coder, Encoded},
     memory::peak_of,
     work::WorkSet,
 };
@@ -16,8 +16,8 @@ use super::{
 /// A codec, what it made of a work set, and how long it took.
 pub(super) struct Subject {
     pub(super) coder: Coder,
-    /// Pieces of every chunk.
-    encoded: Vec<Vec<Vec<u8>>>,
+    /// What every chunk became.
+    encoded: Vec<Encoded>,
     pub(super) measured: Measured,
     encode: Vec<Spent>,
     decode: Vec<Spent>,
@@ -41,7 +41,7 @@ impl Subject {
     /// Encodes and decodes once: what is timed later has its input at hand, and its output has been looked at.
     pub(super) fn prepare(coder: Coder, set: &mut WorkSet) -> Result<Self> {
         let (first, peak) = peak_of(|| coder.encode(&set.chunks[0], set.first_positions[0]));
-        let encode_memory_bytes = peak.saturating_sub(first?.iter().map(Vec::len).sum());
+        let encode_memory_bytes = peak.saturating_sub(encoded_bytes(&first?));
         let distinct = set.chunks.iter().zip(&set.first_positions).take(set.num_distinct);
         let mut encoded =
             distinct.map(|(chunk, position)| Ok(coder.encode(chunk, *position)?)).collect::<Result<Vec<_>>>()?;
@@ -52,7 +52,7 @@ impl Subject {
         }
         let measured = Measured {
             plain_bytes: set.chunks.iter().take(set.num_distinct).map(|chunk| chunk.bytes().len()).sum(),
-            encoded_bytes: encoded.iter().flatten().map(Vec::len).sum(),
+            encoded_bytes: encoded.iter().map(encoded_bytes).sum(),
             metadata_bytes: encoded.iter().map(|pieces| coder.metadata_bytes(pieces)).sum(),
             errors: Side::BOTH.map(|side| set.relative_error(side)),
             encode_memory_bytes,
@@ -90,6 +90,10 @@ impl Subject {
     pub(super) fn spent(&self) -> impl Iterator<Item = &Spent> {
         self.encode.iter().chain(&self.decode)
     }
+}
+
+fn encoded_bytes(encoded: &Encoded) -> usize {
+    encoded.iter().flatten().map(Vec::len).sum()
 }
 
 /// Runs all rounds; gives how long memcpy of the first set took in each.
