@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use clap::Args;
 use kvdepot_client::{Result, files};
 use kvdepot_codec::{
-    Geometry, SegmentHeader, Side,
+    Geometry, Origin, SegmentHeader, SegmentKey, Side,
     container::{Container, Description},
 };
 use serde::Serialize;
@@ -40,12 +40,14 @@ pub(in crate::cli) struct Inspection {
     layers: Vec<LayerRow>,
 }
 
-/// The segments of one side of one run of layers, over all chunks.
+/// The segments of one quality layer of one side of one run of layers, over all chunks.
 #[derive(Serialize, Default)]
 struct LayerRow {
     first_layer: usize,
     num_layers: usize,
     side: &'static str,
+    /// 0 is the base; errors are those with all quality layers up to this one.
+    quality: u8,
     bytes: u64,
     bits_per_value: f64,
     mse: f64,
@@ -101,14 +103,16 @@ impl Inspection {
 fn layer_rows(geometry: &Geometry, headers: &[SegmentHeader]) -> Vec<LayerRow> {
     let mut rows = BTreeMap::<_, LayerRow>::new();
     for header in headers {
-        let side = header.key().side;
-        let row = rows.entry((header.first_layer(), side, header.num_layers())).or_insert_with(|| LayerRow {
-            first_layer: header.first_layer(),
-            num_layers: header.num_layers(),
+        let (first_layer, num_layers) = (header.first_layer(), header.num_layers());
+        let SegmentKey { side, quality, .. } = header.key();
+        let row = rows.entry((first_layer, side, num_layers, quality)).or_insert_with(|| LayerRow {
+            first_layer,
+            num_layers,
             side: side_name(side),
+            quality,
             ..LayerRow::default()
         });
-        row.add(header, (header.num_layers() * header.num_tokens() * geometry.channels()) as u64);
+        row.add(header, (num_layers * header.num_tokens() * geometry.channels()) as u64);
     }
     rows.into_values().map(LayerRow::finished).collect()
 }
@@ -145,7 +149,10 @@ impl fmt::Display for Inspection {
         writeln!(f, "tokens       {tokens} from position {}, {chunks} chunks of {chunk_tokens}", self.first_position)?;
         writeln!(f, "rope_theta   {}", self.rope_theta)?;
         for (name, value) in &self.metadata {
-            writeln!(f, "metadata     {name}, {} bytes", value.len())?;
+            match name.as_str() {
+                Origin::ROPE_SCALING => writeln!(f, "{name} {value}")?,
+                _ => writeln!(f, "metadata     {name}, {} bytes", value.len())?,
+            }
         }
         let (raw, encoded) = (text::bytes(self.raw_kv_bytes), text::bytes(self.encoded_bytes));
         writeln!(
@@ -154,12 +161,13 @@ impl fmt::Display for Inspection {
             self.ratio, self.bits_per_value
         )?;
         let rows = self.layers.iter().map(LayerRow::cells);
-        text::table(&["LAYER", "SIDE", ">BYTES", ">BITS/VALUE", ">MSE", ">MAX ERROR", ">HEAD ERROR"], rows).fmt(f)
+        text::table(&["LAYER", "SIDE", ">QUALITY", ">BYTES", ">BITS/VALUE", ">MSE", ">MAX ERROR", ">HEAD ERROR"], rows)
+            .fmt(f)
     }
 }
 
 impl LayerRow {
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; 8] {
         let layers = match self.num_layers {
             1 => self.first_layer.to_string(),
             num_layers => format!("{}..{}", self.first_layer, self.first_layer + num_layers),
@@ -167,6 +175,7 @@ impl LayerRow {
         [
             layers,
             self.side.to_owned(),
+            self.quality.to_string(),
             self.bytes.to_string(),
             format!("{:.3}", self.bits_per_value),
             format!("{:.3e}", self.mse),
