@@ -10,7 +10,7 @@
 use crate::Result;
 use crate::cursor::Cursor;
 use crate::model::{Model, VALUE_CLASSES, model_set};
-use crate::rows::{BLOCK_CHANNELS, SplitRows, Square, TileRows};
+use crate::rows::{BLOCK_CHANNELS, SplitRows, TileRows};
 use crate::simd::{self, Isa, RUN, Window};
 use crate::tile::rans::LANES;
 
@@ -93,32 +93,42 @@ pub(super) fn from_symbols(
     raw: &mut Cursor<'_>,
     mut escape: impl FnMut(usize, &mut u8) -> Result<()>,
 ) -> Result<()> {
+    let num_tokens = rows.num_tokens();
     let SplitRows { whole, short } = rows.split_block_mut(channel / BLOCK_CHANNELS);
     let channel = channel % BLOCK_CHANNELS;
-    let mut escape_all = |first_token: usize, square: &mut Square, mut mask: u32| -> Result<()> {
-        while mask != 0 {
-            let lane = mask.trailing_zeros() as usize;
-            if let Some(place) = square.get_mut(channel).and_then(|row| row.get_mut(lane)) {
-                escape(first_token.saturating_add(lane), place)?;
-            }
-            mask &= mask.wrapping_sub(1);
-        }
-        Ok(())
-    };
-    let mut first_token = 0usize;
-    for run in whole.chunks_mut(RUN) {
+    let mut escapes = [0; RUN];
+    for (run_idx, run) in whole.chunks_mut(RUN).enumerate() {
         let planes = raw.take(row_raw_bytes(LANES, window.raw_bits).saturating_mul(run.len()), "raw bits of rows")?;
-        let masks = simd::from_symbols(isa, window, run, channel, planes);
-        for (square, mask) in run.iter_mut().zip(masks) {
-            escape_all(first_token, square, mask)?;
-            first_token = first_token.saturating_add(LANES);
+        if simd::from_symbols(isa, window, run, channel, planes, &mut escapes) {
+            let first_tokens = (run_idx.saturating_mul(RUN).saturating_mul(LANES)..).step_by(LANES);
+            for ((square, mask), first_token) in run.iter_mut().zip(escapes).zip(first_tokens) {
+                let row = square.get_mut(channel).map_or(&mut [][..], |row| row);
+                for_each_escape(mask, first_token, row, &mut escape)?;
+            }
         }
     }
-    if let Some((square, num_tokens)) = short {
-        let planes = raw.take(row_raw_bytes(num_tokens, window.raw_bits), "raw bits of a row")?;
-        let row = square.get_mut(channel).and_then(|row| row.get_mut(..num_tokens)).unwrap_or_default();
+    if let Some((square, short_tokens)) = short {
+        let planes = raw.take(row_raw_bytes(short_tokens, window.raw_bits), "raw bits of a row")?;
+        let row = square.get_mut(channel).and_then(|row| row.get_mut(..short_tokens)).unwrap_or_default();
         let mask = simd::from_symbols_short(window, row, planes);
-        escape_all(first_token, square, mask)?;
+        for_each_escape(mask, num_tokens.saturating_sub(short_tokens), row, &mut escape)?;
+    }
+    Ok(())
+}
+
+/// Calls `escape` for each token in a row's mask, with the place of its value.
+fn for_each_escape(
+    mut mask: u32,
+    first_token: usize,
+    row: &mut [u8],
+    escape: &mut impl FnMut(usize, &mut u8) -> Result<()>,
+) -> Result<()> {
+    while mask != 0 {
+        let lane = mask.trailing_zeros() as usize;
+        if let Some(place) = row.get_mut(lane) {
+            escape(first_token.saturating_add(lane), place)?;
+        }
+        mask &= mask.wrapping_sub(1);
     }
     Ok(())
 }

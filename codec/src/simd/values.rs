@@ -73,23 +73,29 @@ fn to_symbols_scalar(window: Window, row: &mut [u8], planes: &mut Vec<u8>) -> u3
 /// Rows that one call takes at most.
 pub(crate) const RUN: usize = 8;
 
-/// Puts the values of a channel of up to [`RUN`] whole rows in the place of its symbols; each row's mask has the tokens
-/// whose symbol is [`ESCAPE`], whose values mean nothing.
+/// Puts the values of a channel of up to [`RUN`] whole rows in the place of its symbols, and says whether there are
+/// escapes: `escapes` gets a mask of each row, with the tokens whose symbol is [`ESCAPE`], whose values mean nothing.
 ///
 /// `planes`: those of the rows, as [`to_symbols`] adds them.
-pub(crate) fn from_symbols(isa: Isa, window: Window, run: &mut [Square], channel: usize, planes: &[u8]) -> [u32; RUN] {
+pub(crate) fn from_symbols(
+    isa: Isa,
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &[u8],
+    escapes: &mut [u32; RUN],
+) -> bool {
     match isa.kind() {
         Kind::Scalar => {
-            let mut escapes = [0; RUN];
             let row_planes = window.raw_bits as usize * size_of::<u32>();
-            for (row, (square, escapes)) in run.iter_mut().zip(&mut escapes).enumerate() {
+            for (row, (square, escapes)) in run.iter_mut().zip(&mut *escapes).enumerate() {
                 let planes = &planes[row * row_planes..(row + 1) * row_planes];
                 *escapes = from_symbols_short(window, &mut square[channel], planes);
             }
-            escapes
+            escapes[..run.len()].iter().any(|&escapes| escapes != 0)
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0),
+        Kind::Avx2 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
     }
 }
 

@@ -5,6 +5,7 @@ mod cost;
 mod decode;
 mod dequantize;
 mod encode;
+mod halves;
 mod lanes;
 mod stage;
 mod turn;
