@@ -5,6 +5,7 @@
 
 mod bf16;
 mod cost;
+mod counts;
 mod decode;
 mod dequantize;
 mod encode;
@@ -21,7 +22,8 @@ mod values;
 mod avx2;
 
 pub(crate) use bf16::{join, split};
-pub(crate) use cost::{CostTable, MAX_MODELS, weigh};
+pub(crate) use cost::{CostTable, MAX_MODELS, cheapest};
+pub(crate) use counts::{COUNTED, LeastCounts, count_least};
 pub(crate) use decode::{BlockModels, TILES, decode_block};
 pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
 pub(crate) use encode::encode_tiles;

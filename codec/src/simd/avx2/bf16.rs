@@ -103,27 +103,7 @@ pub(super) fn add_errors(exact: [__m256; 4], decoded: [__m256; 4], token: usize,
     }
 }
 
-/// Splits a line: the complements of the exponents, and the signs above the mantissas.
-#[inline]
-pub(in crate::simd) fn split_line(line: &[u8; 64], exponents: &mut [u8; 32], raw: &mut [u8; 32]) {
-    // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { split_wide(line, exponents, raw) }
-}
-
-#[target_feature(enable = "avx2")]
-fn split_wide(line: &[u8; 64], exponents: &mut [u8; 32], raw: &mut [u8; 32]) {
-    let words = load_line(line);
-    let low = _mm256_set1_epi16(0xff);
-    let of_exponents = words.map(|words| _mm256_andnot_si256(_mm256_srli_epi16::<7>(words), low));
-    let of_raw = words.map(|words| {
-        let sign = _mm256_and_si256(_mm256_srli_epi16::<8>(words), _mm256_set1_epi16(0x80));
-        _mm256_or_si256(sign, _mm256_and_si256(words, _mm256_set1_epi16(0x7f)))
-    });
-    store(exponents, swap_middle(_mm256_packus_epi16(of_exponents[0], of_exponents[1])));
-    store(raw, swap_middle(_mm256_packus_epi16(of_raw[0], of_raw[1])));
-}
-
-/// Inverse of [`split_line`].
+/// The elements of a line from the complements of their exponents, and their signs above their mantissas.
 #[inline]
 pub(in crate::simd) fn join_line(exponents: &[u8; 32], raw: &[u8; 32], line: &mut [u8; 64]) {
     // SAFETY: the caller holds an `Isa` of AVX2.
