@@ -114,6 +114,10 @@ fn elements(chunks: &[KvChunk]) -> impl Iterator<Item = f32> + '_ {
     chunks.iter().flat_map(|chunk| f32s(chunk.bytes()))
 }
 
+fn f32s(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    bytes.chunks_exact(4).map(|element| element.try_into().map_or(f32::NAN, f32::from_le_bytes))
+}
+
 #[test]
 fn inspect_shows_people_a_row_per_layer_and_side() -> anyhow::Result<()> {
     let encoded = Encoded::make(Dtype::Bf16, 64, "q0")?;
@@ -121,6 +125,23 @@ fn inspect_shows_people_a_row_per_layer_and_side() -> anyhow::Result<()> {
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let rows = outcome.stdout.lines().filter(|line| matches!(line.split_whitespace().nth(1), Some("k" | "v"))).count();
     assert_eq!(rows, 8, "{}", outcome.stdout);
+    Ok(())
+}
+
+#[test]
+fn inspect_draws_the_error_of_all_chunks_and_of_each() -> anyhow::Result<()> {
+    let encoded = Encoded::make(Dtype::Bf16, 300, "q2")?;
+    let arguments = ["codec".as_ref(), "inspect".as_ref(), "--by-chunk".as_ref(), encoded.kvd.as_os_str()];
+    let text = Cli::new().run(arguments)?.stdout;
+    let cells = |side: char| {
+        let shaded = |line: &&str| line.starts_with(side) && line.trim_end().ends_with(['░', '▒', '▓', '█']);
+        text.lines().filter(shaded).count()
+    };
+    assert_eq!([cells('k'), cells('v')], [3, 3], "{text}");
+    assert!(!text.contains('\x1b'), "no colours without a terminal");
+    let report = Cli::new().json(arguments)?;
+    assert_eq!(report["by_chunk"].as_array().map(Vec::len), Some(2), "{report}");
+    assert_eq!(report["by_chunk"][1].as_array().map(Vec::len), Some(8), "{report}");
     Ok(())
 }
 
@@ -157,8 +178,7 @@ fn inspect_states_the_error_with_each_quality_layer_and_decoding_shows_it() -> a
         assert_eq!(rows, expected);
         let (decoded, _) = content(&encoded.decode()?)?;
         for (layer, side, name) in (0..4).flat_map(|layer| [(layer, Side::K, "k"), (layer, Side::V, "v")]) {
-            let stated =
-                rows.iter().filter(|row| (row.0, row.1.as_str()) == (layer as u64, name)).map(|row| row.3).last();
+            let stated = rows.iter().rfind(|row| (row.0, row.1.as_str()) == (layer as u64, name)).map(|row| row.3);
             let planes = original
                 .iter()
                 .zip(&decoded)
@@ -171,10 +191,6 @@ fn inspect_states_the_error_with_each_quality_layer_and_decoding_shows_it() -> a
         }
     }
     Ok(())
-}
-
-fn f32s(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    bytes.chunks_exact(4).map(|element| element.try_into().map_or(f32::NAN, f32::from_le_bytes))
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{Error, Result, Side};
 pub enum Level {
     /// Lossless: the decoded bits are the bits that were put.
     Q0 = 0,
-    /// Near-lossless: every value within a bound that each segment states.
+    /// Near-lossless: every value within a bound that each segment states, see [`error_bound`](crate::error_bound).
     Q1 = 1,
     /// CacheGen's quantizer as LMCache ships it, bit for bit, under our entropy coder.
     Q2 = 2,
@@ -18,7 +18,7 @@ pub enum Level {
 
 impl Level {
     /// Every level, best quality first.
-    pub const ALL: [Self; 3] = [Self::Q0, Self::Q2, Self::Q3];
+    pub const ALL: [Self; 4] = [Self::Q0, Self::Q1, Self::Q2, Self::Q3];
     /// Most quality layers of any level.
     pub const MAX_QUALITIES: u8 = 3;
 
@@ -50,7 +50,7 @@ impl Level {
 
     /// Whether encoding needs to know the keys' RoPE and position.
     pub const fn needs_rope(self) -> bool {
-        matches!(self, Self::Q3)
+        matches!(self, Self::Q1 | Self::Q3)
     }
 
     /// The level whose discriminant is `code`, if there is one.

@@ -22,6 +22,7 @@ fn samples() -> Vec<(KvChunk, Segment)> {
         encoded(Dtype::Bf16, Level::Q0),
         encoded(Dtype::F32, Level::Q0),
         encoded(Dtype::F16, Level::Q2),
+        encoded(Dtype::F32, Level::Q1),
         encoded(Dtype::Bf16, Level::Q3),
     ]
 }
@@ -84,7 +85,7 @@ proptest! {
     /// Behind a checksum that fits, changes may give other data, but no panic.
     #[test]
     fn forged_bytes_never_panic(
-        sample in 0usize..4,
+        sample in 0usize..5,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let (chunk, segment) = samples().swap_remove(sample);

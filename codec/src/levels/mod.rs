@@ -3,9 +3,9 @@
 //! A level adds, per plane and quality layer, an optional preamble (parameters of the whole plane) and one tile per kv
 //! head. To add a level, give it a module here and its arms below; segments, tiles and models stay as they are.
 
+mod layered;
 mod q0;
 mod q2;
-mod q3;
 mod values;
 
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use crate::rope::{Position, Turns};
 use crate::simd::Isa;
 use crate::tile::index::{TileReader, TileWriter};
 use crate::{Error, Geometry, KvChunk, Level, Result, Side};
+use layered::Recipe;
 
 /// What the planes of a segment encode to.
 #[derive(Debug, Default)]
@@ -55,10 +56,12 @@ impl Surroundings {
         exact_tokens: usize,
     ) -> Self {
         let Some(position) = position.filter(|_| level.needs_rope()) else { return Self::default() };
-        let exact_tokens = exact_tokens.min(chunk.num_tokens());
         let turns = Turns::of_chunk(position, chunk.geometry().head_dim(), chunk.num_tokens());
-        let dtype = chunk.geometry().dtype();
-        let key_spread = with_element!(dtype, q3::key_spread, isa, chunk, &turns, exact_tokens);
+        if level == Level::Q1 {
+            return Self { turns: Some(turns), ..Self::default() };
+        }
+        let (dtype, exact_tokens) = (chunk.geometry().dtype(), exact_tokens.min(chunk.num_tokens()));
+        let key_spread = with_element!(dtype, layered::key_spread, isa, chunk, &turns, exact_tokens);
         Self { turns: Some(turns), key_spread, exact_tokens }
     }
 }
@@ -74,9 +77,9 @@ pub(crate) fn encode_plane(
     let dtype = plane.geometry.dtype();
     match level {
         Level::Q0 => with_element!(dtype, q0::encode_plane, isa, plane, &mut out[0].tiles),
-        Level::Q1 => unreachable!(),
+        Level::Q1 => with_element!(dtype, layered::encode_plane, isa, plane, Recipe::NearLossless, around, out)?,
         Level::Q2 => with_element!(dtype, q2::encode_plane, isa, plane, &mut out[0])?,
-        Level::Q3 => with_element!(dtype, q3::encode_plane, isa, plane, around, out)?,
+        Level::Q3 => with_element!(dtype, layered::encode_plane, isa, plane, Recipe::Layered, around, out)?,
     }
     Ok(())
 }
@@ -104,11 +107,10 @@ pub(crate) fn decode_plane(
     let dtype = geometry.dtype();
     match level {
         Level::Q0 => with_element!(dtype, q0::decode_plane, isa, shape, &mut base.tiles, plane),
-        Level::Q1 => unreachable!(),
         Level::Q2 => {
             with_element!(dtype, q2::decode_plane, isa, shape, &mut base.preamble, &mut base.tiles, plane)
         }
-        Level::Q3 => with_element!(dtype, q3::decode_plane, isa, shape, turns, layers, plane),
+        Level::Q1 | Level::Q3 => with_element!(dtype, layered::decode_plane, isa, shape, turns, layers, plane),
     }
 }
 
@@ -118,7 +120,7 @@ pub(crate) const fn max_preamble_bytes(level: Level, quality: u8, geometry: &Geo
         Level::Q0 => 0,
         Level::Q2 => q2::preamble_bytes(geometry.dtype().bytes(), num_tokens),
         Level::Q1 | Level::Q3 if quality > 0 => 0,
-        Level::Q1 | Level::Q3 => q3::max_preamble_bytes(geometry, num_tokens),
+        Level::Q1 | Level::Q3 => layered::max_preamble_bytes(geometry, num_tokens),
     }
 }
 
@@ -127,7 +129,7 @@ pub(crate) const fn max_tile_bytes(level: Level, geometry: &Geometry, num_tokens
     match level {
         Level::Q0 => q0::max_tile_bytes(geometry, num_tokens),
         Level::Q2 => q2::max_tile_bytes(geometry.head_dim(), num_tokens),
-        Level::Q1 | Level::Q3 => q3::max_tile_bytes(geometry.head_dim(), num_tokens),
+        Level::Q1 | Level::Q3 => layered::max_tile_bytes(geometry.head_dim(), num_tokens),
     }
 }
 
@@ -141,4 +143,19 @@ pub(crate) fn turns(
 ) -> Option<Rc<Turns>> {
     let position = position.filter(|_| level.needs_rope() && side == Side::K)?;
     Some(Turns::of_chunk(position, geometry.head_dim(), num_tokens))
+}
+
+/// The largest error that an element of a segment of `num_planes` planes can have, where the level has a bound.
+pub(crate) fn error_bound(
+    level: Level,
+    shape: &PlaneShape,
+    side: Side,
+    num_planes: usize,
+    preamble: &mut Cursor<'_>,
+) -> Result<Option<f64>> {
+    match level {
+        Level::Q0 => Ok(Some(0.0)),
+        Level::Q1 => layered::error_bound(shape, side, num_planes, preamble).map(Some),
+        Level::Q2 | Level::Q3 => Ok(None),
+    }
 }

@@ -69,6 +69,20 @@ pub(super) fn decode_layers_on(isa: Isa, segments: &[&[u8]], into: &mut KvChunk)
     Ok(last.clone())
 }
 
+/// The largest error that an element of a segment can have, which the encoder saw to: 0 at q0, at q1 the step of the
+/// plane, times the square root of two for keys; the other levels have no bound, and state what was measured.
+///
+/// # Errors
+/// As [`verify`].
+pub fn error_bound(bytes: &[u8]) -> Result<Option<f64>> {
+    let header = verify(bytes)?;
+    let mut layers = [parts(bytes, &header)?];
+    read_position(&header, &mut layers)?;
+    let [LayerParts { preamble, .. }] = &mut layers;
+    let shape = PlaneShape::new(header.geometry(), header.num_tokens());
+    levels::error_bound(header.level(), &shape, header.key().side, header.num_layers(), preamble)
+}
+
 /// Cuts a segment behind its header.
 fn parts<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Result<LayerParts<'a>> {
     let mut body = Cursor::new(bytes, 0);

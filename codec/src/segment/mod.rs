@@ -10,7 +10,7 @@ mod header;
 mod rope_fields;
 
 pub use codec::Codec;
-pub use decode::{decode, decode_layers, decode_segment, verify};
+pub use decode::{decode, decode_layers, decode_segment, error_bound, verify};
 pub use encode::{EncodeOptions, encode, encode_group, encode_segment};
 pub use header::SegmentHeader;
 

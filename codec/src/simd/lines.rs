@@ -7,6 +7,7 @@ use super::Isa;
 use super::isa::Kind;
 use super::quantize::{HeadErrors, PARTIAL_SUMS};
 use crate::element::Element;
+use crate::plane::PlaneShape;
 
 /// Defines a function that runs the plain loop of the same name as it is, or compiled for AVX2.
 macro_rules! on_every_isa {
@@ -110,8 +111,8 @@ fn quantize_line_plain(grid: &Grid, line: &[f32], first: usize, values: &mut [u8
     let (values, fractions) = (&mut values[..count], &mut fractions[..count]);
     for i in 0..count {
         let index = index_of(line[i], inverses[i], offsets[i]);
-        values[i] = (index >> fraction_bits[i]).clamp(-MAX_VALUE, MAX_VALUE) as u8;
-        fractions[i] = (((index << 8 | 128) >> fraction_bits[i]) & 0xff) as u8;
+        values[i] = index.wrapping_shr(fraction_bits[i]).clamp(-MAX_VALUE, MAX_VALUE) as u8;
+        fractions[i] = (index << 8 | 128).wrapping_shr(fraction_bits[i]) as u8;
     }
 }
 
@@ -128,24 +129,32 @@ impl Grid {
     }
 }
 
+/// What is known of the numbers of each channel to one who has only some quality layers.
+#[derive(Debug, Default)]
+pub(crate) struct Knowledge {
+    pub(crate) scales: Scales,
+    /// Bits of the index's fraction that are known.
+    pub(crate) known_bits: Vec<u32>,
+    /// Bits of it that are not.
+    pub(crate) unknown_bits: Vec<u32>,
+}
+
 on_every_isa!(
     /// What a line comes back as to one who knows only the first bits of each channel's fraction.
     restore_from, restore_from_wide, restore_from_plain,
-    (grid: &Grid, scales: &Scales, known_bits: &[u32], exact: &[f32], line: &mut [f32])
+    (grid: &Grid, knowledge: &Knowledge, exact: &[f32], line: &mut [f32])
 );
 
 #[inline(always)]
-fn restore_from_plain(grid: &Grid, scales: &Scales, known_bits: &[u32], exact: &[f32], line: &mut [f32]) {
+fn restore_from_plain(grid: &Grid, knowledge: &Knowledge, exact: &[f32], line: &mut [f32]) {
     let count = line.len();
-    let (exact, known_bits) = (&exact[..count], &known_bits[..count]);
-    let (inverses, offsets) = (&grid.inverses[..count], &grid.offsets[..count]);
-    let fraction_bits = &grid.fraction_bits[..count];
-    let (steps, centres) = (&scales.steps[..count], &scales.offsets[..count]);
+    let (exact, inverses, offsets) = (&exact[..count], &grid.inverses[..count], &grid.offsets[..count]);
+    let (known, unknown) = (&knowledge.known_bits[..count], &knowledge.unknown_bits[..count]);
+    let (steps, centres) = (&knowledge.scales.steps[..count], &knowledge.scales.offsets[..count]);
     for i in 0..count {
-        let index = index_of(exact[i], inverses[i], offsets[i]);
+        let index = index_of(exact[i], inverses[i], offsets[i]).wrapping_shr(unknown[i]);
         // The known bits of the fraction from the top, then a one that puts it in the middle.
-        let known = index >> fraction_bits[i].wrapping_sub(known_bits[i]).min(31);
-        let word = (known << 8 | 128) >> known_bits[i];
+        let word = (index << 8 | 128).wrapping_shr(known[i]);
         line[i] = word as f32 * steps[i] + centres[i];
     }
 }
@@ -223,6 +232,19 @@ fn narrow_plain<E: Element>(line: &[f32], elements: &mut [u8]) {
     }
 }
 
+/// Writes a head's elements of consecutive tokens, `[token][head_dim]`, to its plane.
+pub(crate) fn put_lines(isa: Isa, lines: &[u8], shape: &PlaneShape, head: usize, first_token: usize, plane: &mut [u8]) {
+    let streamed = match isa.kind() {
+        Kind::Scalar => false,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => super::avx2::stream_lines(lines, shape, head, first_token, plane),
+    };
+    if !streamed {
+        let tokens = shape.head_mut(plane, head).skip(first_token);
+        tokens.zip(lines.chunks_exact(shape.head_bytes())).for_each(|(to, line)| to.copy_from_slice(line));
+    }
+}
+
 /// Takes the errors of a head's line in.
 pub(crate) fn measure(isa: Isa, token: usize, exact: &[f32], decoded: &[f32], errors: &mut HeadErrors) {
     let (squares, largest) = (&mut errors.squares[token], &mut errors.largest);
@@ -242,11 +264,20 @@ fn measure_wide(exact: &[f32], decoded: &[f32], squares: &mut [f32; PARTIAL_SUMS
 
 #[inline(always)]
 fn measure_plain(exact: &[f32], decoded: &[f32], squares: &mut [f32; PARTIAL_SUMS], largest: &mut [f32; PARTIAL_SUMS]) {
-    for (exact, decoded) in exact.chunks(PARTIAL_SUMS).zip(decoded.chunks(PARTIAL_SUMS)) {
-        for (partial, (exact, decoded)) in exact.iter().zip(decoded).enumerate() {
-            let error = decoded - exact;
-            squares[partial] += error * error;
-            largest[partial] = largest[partial].max(error.abs());
+    let (whole, rest) = exact.as_chunks::<PARTIAL_SUMS>();
+    let (whole_decoded, rest_decoded) = decoded.as_chunks::<PARTIAL_SUMS>();
+    let (mut sums, mut most) = (*squares, *largest);
+    for (exact, decoded) in whole.iter().zip(whole_decoded) {
+        for partial in 0..PARTIAL_SUMS {
+            let error = decoded[partial] - exact[partial];
+            sums[partial] += error * error;
+            most[partial] = if error.abs() > most[partial] { error.abs() } else { most[partial] };
         }
     }
+    for (partial, (exact, decoded)) in rest.iter().zip(rest_decoded).enumerate() {
+        let error = decoded - exact;
+        sums[partial] += error * error;
+        most[partial] = most[partial].max(error.abs());
+    }
+    (*squares, *largest) = (sums, most);
 }

@@ -1,4 +1,4 @@
-//! Q3, lossy and layered. `FORMAT.md`, "Q3".
+//! Q1 and Q3: values of channels in steps, near-lossless in one layer or lossy in several. `FORMAT.md`, "Layered levels".
 //!
 //! Keys are turned back by their RoPE; each channel loses its mean, and is rounded to its own step under a model of its
 //! spread. A base layer codes values; each refinement gives one bit more of the values that are there, and codes the
@@ -10,11 +10,16 @@
 mod coding;
 mod decode;
 mod encode;
+mod recipe;
+mod restore;
 mod spread;
+mod steps;
 
 pub(super) use decode::decode_plane;
 pub(super) use encode::encode_plane;
+pub(super) use recipe::Recipe;
 pub(super) use spread::key_spread;
+pub(super) use steps::error_bound;
 
 use crate::tile::{self, ALIGNMENT};
 use crate::{Geometry, Level};

@@ -1,8 +1,9 @@
-//! Q3 from elements to a preamble and tiles, for all quality layers at once.
+//! From elements to a preamble and tiles, for all quality layers at once.
 
 use super::coding::{CODE_CLASSES, ChannelCode};
-use super::decode::scales;
-use super::spread::{Spread, channel_step, key_exponents, lines_of_head, root_mean_square};
+use super::recipe::Recipe;
+use super::spread::{Spread, channel_step, lines_of_head};
+use super::steps::scales;
 use crate::element::Element;
 use crate::levels::values;
 use crate::levels::{EncodedPlanes, Surroundings, not_finite};
@@ -10,19 +11,11 @@ use crate::model::Model;
 use crate::plane::Plane;
 use crate::rope::Turns;
 use crate::rows::{BLOCK_CHANNELS, TileRows, row_tokens};
-use crate::simd::{self, Grid, HeadErrors, Isa, Scales, TILES};
+use crate::simd::{self, Grid, HeadErrors, Isa, Knowledge, TILES};
 use crate::tile::rans::{Encoder, LANES};
 use crate::tile::{self, CodedTile};
 use crate::{Result, Side};
 
-/// The finest step of keys, of the geometric mean of all layers' spreads.
-const KEY_STEP: f32 = 0.29;
-/// The finest step of values, of the plane's spread.
-const VALUE_STEP: f32 = 0.93;
-/// Values of less than this deviation, in steps of the base, are not in the base.
-const LEAST_BASE_DEVIATION: f32 = 0.35;
-/// Channels of less than this deviation, in the finest steps, are nowhere: their mean stands for them.
-const LEAST_DEVIATION: f32 = 0.3;
 /// Means are multiples of a quarter of the base's step, or of more where the largest needs it.
 const MEAN_STEP: f32 = 0.25;
 
@@ -33,6 +26,7 @@ const MEAN_STEP: f32 = 0.25;
 pub(in crate::levels) fn encode_plane<E: Element>(
     isa: Isa,
     plane: &Plane<'_>,
+    recipe: Recipe,
     around: &Surroundings,
     out: &mut [EncodedPlanes],
 ) -> Result<()> {
@@ -49,7 +43,7 @@ pub(in crate::levels) fn encode_plane<E: Element>(
             Spread::of_lines(isa, &lines, shape.head_dim)
         })
         .collect();
-    let steps = PlaneSteps::new(plane.side, around.key_spread, &spreads, out.len());
+    let steps = PlaneSteps::new(recipe, plane.side, around.key_spread, &spreads, out.len());
     steps.write_preamble(plane, exact_tokens, &mut out[0].preamble);
     let heads: Vec<usize> = (0..shape.num_kv_heads).collect();
     let mut exponents = steps.exponents.chunks(shape.head_dim);
@@ -83,6 +77,7 @@ fn check_finite<E: Element>(isa: Isa, plane: &Plane<'_>) -> Result<()> {
 
 /// The steps of a plane.
 struct PlaneSteps {
+    recipe: Recipe,
     qualities: usize,
     /// Of the base.
     step: f32,
@@ -92,17 +87,13 @@ struct PlaneSteps {
 }
 
 impl PlaneSteps {
-    fn new(side: Side, key_spread: f32, spreads: &[Spread], qualities: usize) -> Self {
-        let deviations: Vec<f32> = spreads.iter().flat_map(|spread| spread.deviations.iter().copied()).collect();
-        let (finest, exponents) = match side {
-            Side::K => (KEY_STEP * key_spread, key_exponents(&deviations)),
-            Side::V => (VALUE_STEP * root_mean_square(deviations.iter()), vec![0; deviations.len()]),
-        };
+    fn new(recipe: Recipe, side: Side, key_spread: f32, spreads: &[Spread], qualities: usize) -> Self {
+        let (finest, exponents) = recipe.steps(side, key_spread, spreads);
         let step = (finest * (1u32 << (qualities - 1)) as f32).max(f32::MIN_POSITIVE);
         let means = spreads.iter().flat_map(|spread| &spread.means);
         let largest_mean = means.fold(0.0, |largest: f32, mean| largest.max(mean.abs()));
         let mean_step = (MEAN_STEP * step).max(largest_mean / 127.0).min(f32::MAX / 256.0);
-        Self { qualities, step: step.min(f32::MAX / 1024.0), mean_step, exponents }
+        Self { recipe, qualities, step: step.min(f32::MAX / 1024.0), mean_step, exponents }
     }
 
     fn write_preamble(&self, plane: &Plane<'_>, exact_tokens: usize, preamble: &mut Vec<u8>) {
@@ -151,7 +142,7 @@ impl HeadCoder {
             .zip(&spread.deviations)
             .zip(exponents)
             .map(|((mean, deviation), &exponent)| Channel {
-                enters: enters(*deviation / channel_step(steps.step, exponent), steps.qualities),
+                enters: steps.recipe.enters(*deviation / channel_step(steps.step, exponent), *mean, steps.qualities),
                 exponent,
                 mean: (mean / steps.mean_step).round_ties_even().clamp(-127.0, 127.0) as i8,
             })
@@ -204,8 +195,8 @@ impl HeadCoder {
                         simd::quantize_line(isa, &self.grid, line, first, &mut values[token], &mut fractions[token]);
                     }
                 }
-                self.values.block_mut(block)[row] = simd::turn(isa, &values);
-                self.fractions.block_mut(block)[row] = simd::turn(isa, &fractions);
+                simd::turn_into(isa, &values, &mut self.values.block_mut(block)[row]);
+                simd::turn_into(isa, &fractions, &mut self.fractions.block_mut(block)[row]);
             }
         }
     }
@@ -223,59 +214,38 @@ impl HeadCoder {
         let head_dim = self.channels.len();
         let [mut line, mut exact] = [vec![0.0; head_dim], vec![0.0; head_dim]];
         let mut elements = vec![0; head_dim * E::BYTES];
-        for (quality, out) in out.iter_mut().enumerate() {
-            let mut errors = HeadErrors::new(plane.shape.num_tokens);
-            let restorer = self.restorer(quality);
-            for token in exact_tokens..plane.shape.num_tokens {
-                restorer.line(isa, &self.grid, &self.lines[token * head_dim..][..head_dim], &mut line);
+        let knowledge: Vec<Knowledge> = (0..out.len()).map(|quality| self.knowledge(quality)).collect();
+        let mut errors: Vec<HeadErrors> = out.iter().map(|_| HeadErrors::new(plane.shape.num_tokens)).collect();
+        for token in exact_tokens..plane.shape.num_tokens {
+            simd::widen::<E>(isa, plane.head_line(token, head), &mut exact);
+            for (knowledge, errors) in knowledge.iter().zip(&mut errors) {
+                let numbers = &self.lines[token * head_dim..][..head_dim];
+                simd::restore_from(isa, &self.grid, knowledge, numbers, &mut line);
                 if let Some(turns) = turns {
                     let [cos, sin] = turns.token(token);
                     simd::rotate(isa, &mut line, cos, sin);
                 }
                 simd::narrow::<E>(isa, &line, &mut elements);
                 simd::widen::<E>(isa, &elements, &mut line);
-                simd::widen::<E>(isa, plane.head_line(token, head), &mut exact);
-                simd::measure(isa, token, &exact, &line, &mut errors);
+                simd::measure(isa, token, &exact, &line, errors);
             }
-            out.errors.add_head(&errors, head_dim);
         }
+        out.iter_mut().zip(&errors).for_each(|(out, errors)| out.errors.add_head(errors, head_dim));
     }
 
-    fn restorer(&self, quality: usize) -> Restorer {
-        let mut restorer = Restorer::default();
-        for (channel, bits) in self.channels.iter().zip(&self.grid.fraction_bits) {
+    /// What is known with the quality layers up to one.
+    fn knowledge(&self, quality: usize) -> Knowledge {
+        let mut knowledge = Knowledge::default();
+        for (channel, &bits) in self.channels.iter().zip(&self.grid.fraction_bits) {
             let entered = channel.enters.filter(|&enters| enters <= quality);
             let [step, offset] = scales(self.step, channel.exponent, entered, self.mean_step, channel.mean);
-            restorer.scales.steps.push(step);
-            restorer.scales.offsets.push(offset);
-            restorer.known_bits.push(entered.map_or(0, |enters| (quality - enters) as u32).min(*bits));
+            let known_bits = entered.map_or(0, |enters| (quality - enters) as u32).min(bits);
+            knowledge.scales.steps.push(step);
+            knowledge.scales.offsets.push(offset);
+            knowledge.known_bits.push(known_bits);
+            knowledge.unknown_bits.push(bits - known_bits);
         }
-        restorer
-    }
-}
-
-/// The layer that values of a deviation, in steps of the base, are first in.
-fn enters(deviation: f32, qualities: usize) -> Option<usize> {
-    let finest = (1u32 << (qualities - 1)) as f32;
-    match deviation {
-        _ if deviation * finest < LEAST_DEVIATION => None,
-        // Three layers are those of keys, which all enter at once.
-        _ if qualities > 2 || deviation >= LEAST_BASE_DEVIATION => Some(0),
-        _ => Some(1),
-    }
-}
-
-/// What a receiver of some layers makes of a line.
-#[derive(Default)]
-struct Restorer {
-    scales: Scales,
-    /// Bits of each channel's fraction that the layers have.
-    known_bits: Vec<u32>,
-}
-
-impl Restorer {
-    fn line(&self, isa: Isa, grid: &Grid, exact: &[f32], line: &mut [f32]) {
-        simd::restore_from(isa, grid, &self.scales, &self.known_bits, exact, line);
+        knowledge
     }
 }
 
