@@ -11,7 +11,7 @@ use crate::Result;
 use crate::cursor::Cursor;
 use crate::model::{Model, model_set};
 use crate::rows::{BLOCK_CHANNELS, SplitRows, TileRows};
-use crate::simd::{self, Isa, RUN, Window};
+use crate::simd::{self, Isa, Outside, RUN, Window};
 use crate::tile::rans::LANES;
 
 /// How widely the values of a channel are spread.
@@ -49,9 +49,12 @@ pub(super) const WIDTHS: [Width; 15] = [
     width(6, 4, u64::MAX),
 ];
 
-/// The narrowest of the first `count` widths that is best for a variance, in units of 2^-10.
-pub(super) fn width_for(variance: u64, count: usize) -> usize {
-    let narrower = WIDTHS.iter().take(count).filter(|width| width.max_variance < variance).count();
+/// The narrowest of the first `count` widths that is best for the variance `variance / unit`, in units of 2^-10, whose
+/// whole part decides.
+pub(super) fn width_for(variance: u64, unit: u64, count: usize) -> usize {
+    // Only the last product may wrap, and nothing is wider than the last.
+    let exceeds = |width: &Width| variance >= width.max_variance.saturating_add(1).wrapping_mul(unit);
+    let narrower: usize = WIDTHS.iter().take(count).map(|width| usize::from(exceeds(width))).sum();
     narrower.min(count.saturating_sub(1))
 }
 
@@ -90,15 +93,30 @@ pub(super) fn to_symbols(
     raw: &mut Vec<u8>,
     mut escape: impl FnMut(usize, u8),
 ) {
-    for (first_token, row) in (0usize..).step_by(LANES).zip(rows.channel_mut(channel)) {
-        let mut values = [0; LANES];
-        values.iter_mut().zip(&*row).for_each(|(to, value)| *to = *value);
-        let outside = simd::to_symbols(isa, window, row, raw);
-        for_each_bit(outside, |lane, value| escape(first_token.saturating_add(lane), value), &values);
+    let num_tokens = rows.num_tokens();
+    let SplitRows { whole, short } = rows.split_block_mut(channel / BLOCK_CHANNELS);
+    let channel = channel % BLOCK_CHANNELS;
+    let mut outside = Outside::default();
+    for (run_idx, run) in whole.chunks_mut(RUN).enumerate() {
+        if simd::to_symbols(isa, window, run, channel, raw, &mut outside) {
+            let first_tokens = (run_idx.saturating_mul(RUN).saturating_mul(LANES)..).step_by(LANES);
+            for ((mask, values), first_token) in
+                outside.masks.iter().zip(&outside.values).zip(first_tokens).take(run.len())
+            {
+                for_each_bit(*mask, |lane, value| escape(first_token.saturating_add(lane), value), values);
+            }
+        }
+    }
+    if let Some((square, short_tokens)) = short {
+        let row = square.get_mut(channel).map_or(&mut [][..], |row| row);
+        let values = row.to_vec();
+        let mask = simd::to_symbols_short(window, row.get_mut(..short_tokens).unwrap_or_default(), raw);
+        let first_token = num_tokens.saturating_sub(short_tokens);
+        for_each_bit(mask, |lane, value| escape(first_token.saturating_add(lane), value), &values);
     }
 }
 
-fn for_each_bit(mut mask: u32, mut with: impl FnMut(usize, u8), values: &[u8; LANES]) {
+fn for_each_bit(mut mask: u32, mut with: impl FnMut(usize, u8), values: &[u8]) {
     while mask != 0 {
         let lane = mask.trailing_zeros() as usize;
         with(lane, values.get(lane).copied().unwrap_or_default());
@@ -183,7 +201,8 @@ mod tests {
 
     #[test]
     fn wider_spreads_take_wider_windows() {
-        assert_eq!([0, 213, 214, 3_000, u64::MAX].map(|variance| width_for(variance, 15)), [0, 0, 1, 5, 14]);
-        assert_eq!(width_for(u64::MAX, 11), 10);
+        assert_eq!([0, 213, 214, 3_000, u64::MAX].map(|variance| width_for(variance, 1, 15)), [0, 0, 1, 5, 14]);
+        assert_eq!(width_for(u64::MAX, 1, 11), 10);
+        assert_eq!([214 * 9 - 1, 214 * 9].map(|variance| width_for(variance, 9, 11)), [0, 1]);
     }
 }

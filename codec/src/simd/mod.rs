@@ -29,4 +29,6 @@ pub use isa::Isa;
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
 pub(crate) use turn::turn;
-pub(crate) use values::{Moments, RUN, Window, from_symbols, from_symbols_short, moments, to_symbols};
+pub(crate) use values::{
+    Moments, Outside, RUN, Window, from_symbols, from_symbols_short, moments, to_symbols, to_symbols_short,
+};

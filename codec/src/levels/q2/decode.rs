@@ -63,7 +63,7 @@ struct Channels<'a> {
 
 impl<'a> Channels<'a> {
     fn new(shape: &PlaneShape, bins: Bins, parameters: &[u8], mut tail: Cursor<'a>) -> Result<Self> {
-        let codes = Codes::new(bins);
+        let codes = Codes::of(bins);
         let coding = |&code: &u8| {
             let meaningless = || tail.corrupt(format!("channel code {code} has no meaning with {} bins", bins.count()));
             codes.coding(code).ok_or_else(meaningless)
