@@ -19,7 +19,7 @@ mod values;
 #[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
 mod avx2;
 
-pub(crate) use bf16::{join, split};
+pub(crate) use bf16::{PartsBlock, join, split};
 pub(crate) use cost::{CostTable, MAX_MODELS, cheapest};
 pub(crate) use counts::{COUNTED, LeastCounts, count_least};
 pub(crate) use decode::{BlockModels, TILES, decode_block};
@@ -28,7 +28,6 @@ pub(crate) use encode::encode_tiles;
 pub use isa::Isa;
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
-pub(crate) use turn::turn;
 pub(crate) use values::{
     Moments, Outside, RUN, Window, from_symbols, from_symbols_short, moments, to_symbols, to_symbols_short,
 };

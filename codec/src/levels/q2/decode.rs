@@ -9,7 +9,7 @@ use super::quantizer::Bins;
 use super::{PARAMETER_BYTES, PREAMBLE_HEADER_BYTES, preamble_bytes};
 use crate::cursor::Cursor;
 use crate::element::Element;
-use crate::levels::values;
+use crate::levels::{GROUP_BLOCKS, values};
 use crate::plane::PlaneShape;
 use crate::rows::{BLOCK_CHANNELS, TileRows};
 use crate::simd::{self, Dequantizer, Isa, TILES, ValueBlock};
@@ -41,10 +41,6 @@ pub(in crate::levels) fn decode_plane<E: Element>(
     }
     Ok(())
 }
-
-/// Blocks of channels whose elements are written together: memory takes 256 bytes of a token at three times the rate at
-/// which it takes 64.
-const GROUP_BLOCKS: usize = 4;
 
 /// Tiles of consecutive heads, decoded in lockstep.
 struct Heads<'a> {

@@ -50,25 +50,6 @@ pub(super) fn look_up(table: &TokenTable, values: __m256i, magnitudes: __m256i) 
     [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)]
 }
 
-/// The elements of a line from the complements of their exponents, and their signs above their mantissas.
-#[inline]
-pub(in crate::simd) fn join_line(exponents: &[u8; 32], raw: &[u8; 32], line: &mut [u8; 64]) {
-    // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { join_wide(exponents, raw, line) }
-}
-
-#[target_feature(enable = "avx2")]
-fn join_wide(exponents: &[u8; 32], raw: &[u8; 32], line: &mut [u8; 64]) {
-    let exponents = _mm256_xor_si256(swap_middle(load(exponents)), _mm256_set1_epi8(-1));
-    let raw = swap_middle(load(raw));
-    let sign = _mm256_set1_epi8(i8::MIN);
-    let last_bit = _mm256_and_si256(_mm256_slli_epi16::<7>(exponents), sign);
-    let low = _mm256_or_si256(_mm256_andnot_si256(sign, raw), last_bit);
-    let first_bits = _mm256_andnot_si256(sign, _mm256_srli_epi16::<1>(exponents));
-    let high = _mm256_or_si256(_mm256_and_si256(raw, sign), first_bits);
-    store_line(line, [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)]);
-}
-
 /// Largest magnitude of elements, whose bits but the sign are `magnitude`, as bits.
 pub(in crate::simd) fn largest_magnitude(elements: &[[u8; 32]], magnitude: u16) -> u16 {
     // SAFETY: the caller holds an `Isa` of AVX2.
