@@ -1,10 +1,12 @@
 //! Workspace tests: one promise per file.
 
 mod cli_errors;
+mod codec_bench;
 mod codec_cli;
 mod crash_recovery;
 mod full_disk;
 mod lossy_scope;
 mod main_job;
 mod put_get;
+mod quality_layers;
 mod stream_resume;

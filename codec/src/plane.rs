@@ -2,7 +2,7 @@
 
 use crate::rows::BLOCK_CHANNELS;
 use crate::tile::rans::LANES;
-use crate::{Geometry, Side};
+use crate::{Geometry, KvChunk, Side};
 
 /// Shape of a plane and of the elements in it.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +104,17 @@ impl<'a> BlockView<'a> {
 }
 
 impl<'a> Plane<'a> {
+    /// One plane of a chunk.
+    pub(crate) fn of_chunk(chunk: &'a KvChunk, layer: usize, side: Side) -> Self {
+        let (geometry, bytes) = (chunk.geometry(), chunk.plane(layer, side));
+        Self { geometry, layer, side, shape: PlaneShape::new(geometry, chunk.num_tokens()), bytes }
+    }
+
+    /// The elements of one head of one token.
+    pub(crate) fn head_line(&self, token: usize, head: usize) -> &'a [u8] {
+        &self.bytes[token * self.shape.token_bytes() + head * self.shape.head_bytes()..][..self.shape.head_bytes()]
+    }
+
     /// A block of channels of a head.
     pub(crate) fn block(&self, head: usize, block: usize) -> BlockView<'a> {
         BlockView { shape: self.shape, plane: self.bytes, head, block }

@@ -5,7 +5,8 @@
 //! [`KvChunk`](kvdepot_codec::KvChunk)s.
 //!
 //! - [`Model`]: a directory's weights, loaded and packed; [`ModelConfig`]: its shape.
-//! - [`Runner`]: prefill into a [`Prefix`], export and import of its KV, and groups of [`Request`]s decoded over it.
+//! - [`Runner`]: prefill into a [`Prefix`], export and import of its KV, groups of [`Request`]s decoded over it, and the
+//!   [`Logits`] of a given continuation.
 //! - [`Sampling`]: how tokens are chosen; [`TextCodec`]: text to tokens and back.
 //!
 //! **Batch invariance.** On one machine and in one [`Precision`], each result is a function of its own tokens alone, bit
@@ -25,12 +26,12 @@ mod simd;
 mod text;
 mod weights;
 
-pub use config::{Architecture, Biases, MaxContext, ModelConfig, Rope, RopeScaling};
+pub use config::{Architecture, Biases, MaxContext, ModelConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use kv::KvPool;
 pub use model::Model;
 pub use precision::Precision;
-pub use runner::{Completion, FinishReason, GroupReport, Pace, Prefix, Request, Runner, Settings, Sharing};
+pub use runner::{Completion, FinishReason, GroupReport, Logits, Pace, Prefix, Request, Runner, Settings, Sharing};
 pub use sample::{Choice, Sampling};
 pub use simd::PAGE_TOKENS;
 pub use text::TextCodec;

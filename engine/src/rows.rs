@@ -41,6 +41,11 @@ impl Rows {
         Self { cols: self.cols, values: indices.iter().flat_map(|&idx| self.row(idx)).copied().collect() }
     }
 
+    /// Puts the rows of `other`, as wide, after these.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.values.append(&mut other.values);
+    }
+
     /// Runs `edit` on every row, on several threads when there is enough to do.
     pub(crate) fn for_each(&mut self, edit: impl Fn(usize, &mut [f32]) + Sync) {
         if self.values.len() < PARALLEL_ELEMENTS {

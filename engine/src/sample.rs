@@ -53,12 +53,7 @@ impl Sampling {
     /// # Errors
     /// `Corrupt` when a logit is not a number: weights or imported KV hold NaN or infinity.
     pub fn choose(&self, logits: &[f32], drawn: usize) -> Result<Choice> {
-        if let Some(token) = logits.iter().position(|logit| !logit.is_finite()) {
-            return Err(Error::Corrupt(format!(
-                "the logit of token {token} is {}: the weights or the imported KV are not sound",
-                logits[token]
-            )));
-        }
+        check_logits(logits)?;
         let token = if self.temperature == 0.0 { largest(logits) } else { self.draw(logits, drawn) };
         Ok(Choice { token: token as u32, logprob: logprob(logits, token) })
     }
@@ -76,6 +71,20 @@ impl Sampling {
         let kept: f64 = order.iter().map(|&token| weight(token)).sum();
         let target = uniform(self.seed, drawn as u64) * kept;
         order[leading(order.iter().map(|&token| weight(token)), target) - 1]
+    }
+}
+
+/// Refuses logits that are no numbers.
+///
+/// # Errors
+/// `Corrupt` when one is NaN or infinite: weights or imported KV are.
+pub(crate) fn check_logits(logits: &[f32]) -> Result<()> {
+    match logits.iter().position(|logit| !logit.is_finite()) {
+        Some(token) => Err(Error::Corrupt(format!(
+            "the logit of token {token} is {}: the weights or the imported KV are not sound",
+            logits[token]
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -108,6 +108,24 @@ proptest! {
             );
         }
     }
+
+    #[test]
+    fn logits_of_a_continuation_are_those_of_each_token_alone(seed: u64, count in 2usize..120, cut in 1usize..119, step in 1usize..50) {
+        for dir in checkpoints() {
+            for precision in BOTH {
+                let runner = runner_with(&dir, precision, Settings { step_tokens: step, ..Settings::default() });
+                let tokens = tokens(seed, count, runner.model().config().vocab_size);
+                let (context, continuation) = tokens.split_at(cut.min(count - 1));
+                let prefix = prefilled(&runner, context, &[]);
+                let logits = runner.continuation_logits(&prefix, continuation).unwrap();
+                prop_assert_eq!(logits.num_tokens(), continuation.len());
+                for idx in [0, continuation.len() / 2, continuation.len() - 1] {
+                    let before = &tokens[..context.len() + idx];
+                    prop_assert_eq!(logits.row(idx), &runner.last_logits(before).unwrap()[..]);
+                }
+            }
+        }
+    }
 }
 
 #[test]

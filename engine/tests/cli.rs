@@ -3,38 +3,13 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::{Command, Output};
-
-use common::{bundled, checkpoints, references};
+use common::{assert_refused, bundled, checkpoints, json, path, references, run};
+use kvdepot_codec::Rope;
 use kvdepot_codec::dump::KvDump;
 use serde_json::Value;
 
-fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kvdepot-engine")).args(args).output().unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    let output = run(args);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-#[track_caller]
-fn assert_refused(args: &[&str], code: i32, words: &str) {
-    let output = run(args);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert!(stderr.contains(words), "{stderr}");
-    assert!(output.stdout.is_empty());
-}
-
 fn ids(tokens: &[u32]) -> String {
     tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn path(dir: &Path) -> String {
-    dir.to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -105,7 +80,7 @@ fn a_dump_holds_the_kv_of_the_first_tokens_and_what_identifies_it() {
     let (long, short) = (dump(&text, &["--max-tokens", "300"]), dump(&text, &["--max-tokens", "70"]));
     let (long, short) = (KvDump::parse(&long).unwrap(), KvDump::parse(&short).unwrap());
     assert_eq!((long.num_tokens(), short.num_tokens()), (300, 70));
-    assert_eq!((long.rope_theta(), long.first_position()), (50_000.0, 0));
+    assert_eq!((long.origin().rope().unwrap(), long.first_position()), (Rope::plain(50_000.0), 0));
     assert_eq!(long.chunk(0, 70).unwrap(), short.chunk(0, 70).unwrap());
     assert_eq!(long.metadata()["tokens"].split(',').count(), 300);
     let spec: Value = serde_json::from_str(&long.metadata()["kv_spec"]).unwrap();

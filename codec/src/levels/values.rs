@@ -9,53 +9,24 @@
 
 use crate::Result;
 use crate::cursor::Cursor;
-use crate::model::{Model, model_set};
+use crate::model::{Model, VALUE_CLASSES, model_set};
 use crate::rows::{BLOCK_CHANNELS, SplitRows, TileRows};
 use crate::simd::{self, Isa, Outside, RUN, Window};
 use crate::tile::rans::LANES;
 
-/// How widely the values of a channel are spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Width {
-    /// Which of the value models.
-    model: usize,
-    /// Low bits of the values that are not coded.
-    raw_bits: u32,
-    /// The largest variance that this width is best for, in units of 2^-10.
-    max_variance: u64,
-}
+/// Classes of spread: class `k` has deviations about `0.25 * 2^(k/4)`.
+pub(super) const CLASSES: usize = 29;
 
-const fn width(model: usize, raw_bits: u32, max_variance: u64) -> Width {
-    Width { model, raw_bits, max_variance }
-}
-
-/// All widths, narrow to wide: deviations of 0.25, 0.5, 0.675, 0.911, 1.23, 1.66 and 2.24, then pairs of the two last ones
-/// times 2, 4, 8 and 16. Each is best up to the product of its deviation and the next one, and a twelfth for rounding.
-pub(super) const WIDTHS: [Width; 15] = [
-    width(0, 0, 213),
-    width(1, 0, 431),
-    width(2, 0, 715),
-    width(3, 0, 1_233),
-    width(4, 0, 2_177),
-    width(5, 0, 3_899),
-    width(6, 0, 7_712),
-    width(5, 1, 15_339),
-    width(6, 1, 30_592),
-    width(5, 2, 61_098),
-    width(6, 2, 122_144),
-    width(5, 3, 244_209),
-    width(6, 3, 488_430),
-    width(5, 4, 976_800),
-    width(6, 4, u64::MAX),
+/// The largest variance, in units of 2^-10, that each class but the last is best for: the product of its deviation and
+/// the next one, and a twelfth for rounding.
+const MAX_VARIANCES: [u64; CLASSES - 1] = [
+    161, 193, 238, 301, 390, 516, 694, 946, 1_303, 1_807, 2_521, 3_530, 4_956, 6_974, 9_827, 13_863, 19_569, 27_640,
+    39_053, 55_194, 78_021, 110_303, 155_957, 220_521, 311_829, 440_957, 623_572, 881_829,
 ];
 
-/// The narrowest of the first `count` widths that is best for the variance `variance / unit`, in units of 2^-10, whose
-/// whole part decides.
-pub(super) fn width_for(variance: u64, unit: u64, count: usize) -> usize {
-    // Only the last product may wrap, and nothing is wider than the last.
-    let exceeds = |width: &Width| variance >= width.max_variance.saturating_add(1).wrapping_mul(unit);
-    let narrower: usize = WIDTHS.iter().take(count).map(|width| usize::from(exceeds(width))).sum();
-    narrower.min(count.saturating_sub(1))
+/// The class that is best for a variance, in units of 2^-10.
+pub(super) fn class_for(variance: u64) -> usize {
+    MAX_VARIANCES.partition_point(|&max| max < variance)
 }
 
 /// How the values of a channel are coded.
@@ -66,20 +37,23 @@ pub(super) struct ValueCoding {
 }
 
 impl ValueCoding {
-    /// A width around a centre: of an even number of values in the middle of the window, it is the upper one.
-    ///
-    /// `width` is an index into [`WIDTHS`].
+    /// A class, which is below [`CLASSES`], around a centre.
     #[expect(
         clippy::arithmetic_side_effects,
         reason = "a model has at most 15 symbols, and there are at most 4 raw bits"
     )]
-    #[expect(clippy::indexing_slicing, reason = "the caller keeps the width in range")]
-    pub(super) fn new(width: usize, centre: i8) -> Self {
-        let Width { model, raw_bits, .. } = WIDTHS[width];
-        let model = &model_set().values[model];
-        let below = ((model.len() >> 1) << raw_bits) + ((1 << raw_bits) >> 1);
-        let base = centre.cast_unsigned().wrapping_sub(below);
-        Self { model, window: Window { base, len: model.len() << raw_bits, raw_bits } }
+    #[expect(clippy::indexing_slicing, reason = "the caller keeps the class in range")]
+    pub(super) fn new(class: usize, centre: i8) -> Self {
+        let model = &model_set().values[class];
+        let [raw_bits, below] = VALUE_CLASSES[class];
+        // Of the values of the middle symbol, the centre is the upper one of the two in its middle.
+        let reach = (below << raw_bits) + ((1 << raw_bits) >> 1);
+        let window = Window {
+            base: centre.cast_unsigned().wrapping_sub(reach),
+            len: model.len() << raw_bits,
+            raw_bits: u32::from(raw_bits),
+        };
+        Self { model, window }
     }
 }
 
@@ -191,18 +165,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_hold_their_centre_and_reach_equally_far() {
-        for width in 0..WIDTHS.len() {
-            let Window { base, len, .. } = ValueCoding::new(width, 0).window;
+    fn windows_are_about_their_centre_and_leave_room_for_saturated_values() {
+        for class in 0..CLASSES {
+            let Window { base, len, .. } = ValueCoding::new(class, 0).window;
             let (first, last) = (i32::from(base.cast_signed()), i32::from(base.cast_signed()) + i32::from(len) - 1);
-            assert!((first + last).abs() <= 1 && first >= -126 && last <= 126, "{width}: {first}..={last}");
+            assert!(first <= 0 && last >= 0 && first >= -126 && last <= 126, "{class}: {first}..={last}");
         }
     }
 
     #[test]
-    fn wider_spreads_take_wider_windows() {
-        assert_eq!([0, 213, 214, 3_000, u64::MAX].map(|variance| width_for(variance, 1, 15)), [0, 0, 1, 5, 14]);
-        assert_eq!(width_for(u64::MAX, 1, 11), 10);
-        assert_eq!([214 * 9 - 1, 214 * 9].map(|variance| width_for(variance, 9, 11)), [0, 1]);
+    fn wider_spreads_take_higher_classes() {
+        assert_eq!([0, 161, 162, 3_000, u64::MAX].map(class_for), [0, 0, 1, 11, 28]);
     }
 }

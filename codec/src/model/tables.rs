@@ -1,22 +1,76 @@
 //! The integer tables of model set 2. They are part of the format version: a change is a new set.
 //!
-//! Fitted once outside of the program (docs/decisions/0006 says how); each model's frequencies sum to 2^8.
+//! Made by `models/make_tables.py`; each model's frequencies sum to 2^8.
 
-/// Distributions of a value about a centre, narrow to wide: entry `k` of an odd number `2 r + 1` is the value
-/// `centre - r + k`, entry 15 an escape. A Gaussian with 0.23 of a Laplace distribution of equal deviation, which is 0.25,
-/// then 0.5 times powers of 1.35.
-pub(super) const VALUES: [[u8; 16]; 7] = [
+/// Distributions of values about zero, narrow to wide: normal ones whose deviation is 0.25 times powers of 2^(1/4), in
+/// symbols of as many values as the raw bits of their class say; the last one is an escape.
+pub(super) const VALUES: [[u8; 16]; 29] = [
     [6, 243, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-    [1, 38, 178, 37, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-    [4, 52, 144, 51, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-    [1, 12, 58, 114, 58, 11, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-    [1, 5, 21, 57, 87, 57, 21, 5, 1, 0, 0, 0, 0, 0, 0, 1],
-    [1, 4, 11, 28, 50, 67, 50, 28, 11, 4, 1, 0, 0, 0, 0, 1],
-    [1, 1, 4, 9, 17, 29, 41, 51, 41, 29, 17, 9, 4, 1, 1, 1],
+    [12, 231, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    [20, 215, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    [30, 195, 30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    [1, 40, 173, 40, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    [1, 50, 153, 50, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    [4, 57, 133, 57, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    [1, 9, 61, 113, 61, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    [2, 15, 62, 97, 62, 15, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    [1, 4, 22, 59, 83, 59, 22, 4, 1, 0, 0, 0, 0, 0, 0, 1],
+    [1, 2, 8, 27, 55, 69, 55, 27, 8, 2, 1, 0, 0, 0, 0, 1],
+    [1, 4, 13, 30, 50, 59, 50, 30, 13, 4, 1, 0, 0, 0, 0, 1],
+    [1, 2, 7, 17, 31, 45, 50, 44, 31, 17, 7, 2, 1, 0, 0, 1],
+    [1, 2, 5, 10, 19, 30, 39, 42, 39, 30, 19, 11, 5, 2, 1, 1],
+    [1, 6, 21, 48, 69, 62, 34, 11, 2, 1, 0, 0, 0, 0, 0, 1],
+    [1, 3, 10, 25, 45, 59, 54, 35, 16, 5, 1, 1, 0, 0, 0, 1],
+    [1, 2, 5, 14, 27, 41, 50, 47, 34, 20, 9, 3, 1, 1, 0, 1],
+    [1, 1, 4, 9, 17, 27, 37, 42, 40, 33, 22, 13, 6, 2, 1, 1],
+    [1, 7, 24, 52, 70, 58, 30, 10, 2, 1, 0, 0, 0, 0, 0, 1],
+    [1, 3, 11, 27, 48, 60, 52, 33, 14, 5, 1, 0, 0, 0, 0, 1],
+    [1, 2, 6, 15, 29, 43, 50, 46, 33, 18, 8, 3, 1, 0, 0, 1],
+    [1, 2, 4, 10, 18, 29, 38, 42, 40, 31, 21, 11, 5, 2, 1, 1],
+    [1, 7, 25, 54, 70, 57, 29, 9, 2, 1, 0, 0, 0, 0, 0, 1],
+    [1, 4, 12, 29, 49, 59, 51, 31, 14, 4, 1, 0, 0, 0, 0, 1],
+    [1, 2, 7, 16, 30, 44, 50, 45, 32, 17, 7, 3, 1, 0, 0, 1],
+    [1, 2, 5, 10, 19, 29, 38, 42, 39, 31, 20, 11, 5, 2, 1, 1],
+    [1, 8, 26, 55, 70, 56, 28, 8, 2, 1, 0, 0, 0, 0, 0, 1],
+    [1, 4, 12, 29, 50, 59, 51, 31, 13, 4, 1, 0, 0, 0, 0, 1],
+    [1, 2, 7, 16, 31, 44, 51, 45, 31, 17, 7, 2, 1, 0, 0, 1],
 ];
 
-/// Distributions of `top - exponent` and of the escape, 15: octaves of normal distributions whose mean is 0, 0.7,
-/// 1.1, 1.5, 2, 2.5, 3, 4, 6 and 9 deviations from zero; each at eight phases of its scale within an octave.
+/// Of each of these: the raw bits, and the number of symbols below the middle one.
+pub(crate) const VALUE_CLASSES: [[u8; 2]; 29] = [
+    [0, 1],
+    [0, 1],
+    [0, 1],
+    [0, 1],
+    [0, 2],
+    [0, 2],
+    [0, 2],
+    [0, 3],
+    [0, 3],
+    [0, 4],
+    [0, 5],
+    [0, 5],
+    [0, 6],
+    [0, 7],
+    [1, 4],
+    [1, 5],
+    [1, 6],
+    [1, 7],
+    [2, 4],
+    [2, 5],
+    [2, 6],
+    [2, 7],
+    [3, 4],
+    [3, 5],
+    [3, 6],
+    [3, 7],
+    [4, 4],
+    [4, 5],
+    [4, 6],
+];
+
+/// Distributions of `top - exponent`, and of an escape: octaves of normal distributions whose mean is 0, 0.7, 1.1, 1.5,
+/// 2, 2.5, 3, 4, 6 and 9 deviations from zero; each at eight phases of its scale within an octave.
 pub(super) const EXPONENTS: [[u8; 16]; 80] = [
     [11, 69, 76, 47, 25, 13, 6, 3, 2, 1, 1, 1, 0, 0, 0, 1],
     [17, 74, 73, 43, 23, 12, 6, 3, 1, 1, 1, 1, 0, 0, 0, 1],

@@ -9,7 +9,7 @@ use crate::tile::rans::Encoder;
 /// Encodes the symbols of up to [`TILES`](super::TILES) tiles.
 ///
 /// `models`: each tile's channels; those without a model are not coded. Every coded symbol has slots in its model.
-pub(crate) fn encode_tiles(isa: Isa, models: &[Vec<Option<&'static Model>>], rows: &[TileRows]) -> Vec<Encoder> {
+pub(crate) fn encode_tiles(isa: Isa, models: &[Vec<Option<&'static Model>>], rows: &[&TileRows]) -> Vec<Encoder> {
     let mut encoders: Vec<Encoder> =
         rows.iter().map(|rows| Encoder::new(rows.num_channels() * rows.num_tokens(), rows.num_tokens())).collect();
     match isa.kind() {
@@ -20,7 +20,7 @@ pub(crate) fn encode_tiles(isa: Isa, models: &[Vec<Option<&'static Model>>], row
     encoders
 }
 
-fn encode_scalar(encoders: &mut [Encoder], models: &[Vec<Option<&'static Model>>], rows: &[TileRows]) {
+fn encode_scalar(encoders: &mut [Encoder], models: &[Vec<Option<&'static Model>>], rows: &[&TileRows]) {
     for ((encoder, models), rows) in encoders.iter_mut().zip(models).zip(rows) {
         for (channel, model) in models.iter().enumerate().rev() {
             if let Some(model) = model {

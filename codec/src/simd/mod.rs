@@ -10,6 +10,8 @@ mod decode;
 mod dequantize;
 mod encode;
 mod isa;
+#[allow(unsafe_code, reason = "calls of functions compiled for an instruction set")]
+mod lines;
 mod magnitude;
 mod quantize;
 mod turn;
@@ -26,8 +28,14 @@ pub(crate) use decode::{BlockModels, TILES, decode_block};
 pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
 pub(crate) use encode::encode_tiles;
 pub use isa::Isa;
+pub(crate) use lines::{
+    Grid, Knowledge, Scales, add_moments, measure, narrow, put_lines, quantize_line, restore, restore_from, rotate,
+    rotate_back, widen,
+};
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
+pub(crate) use turn::turn_into;
 pub(crate) use values::{
-    Moments, Outside, RUN, Window, from_symbols, from_symbols_short, moments, to_symbols, to_symbols_short,
+    Moments, Outside, RUN, Window, from_symbols, from_symbols_short, moments, put_fractions, take_fractions,
+    to_symbols, to_symbols_short,
 };

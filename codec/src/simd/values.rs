@@ -3,7 +3,7 @@
 use super::Isa;
 use super::isa::Kind;
 use crate::model::ESCAPE;
-use crate::rows::{Row, Square, TileRows};
+use crate::rows::{BLOCK_CHANNELS, Row, SplitRows, Square, TileRows};
 
 /// What the symbols of a channel stand for: symbol `s` other than [`ESCAPE`] and the raw bits `r` are the value
 /// `base + (s << raw_bits) + r`.
@@ -136,4 +136,51 @@ pub(crate) fn from_symbols_short(window: Window, row: &mut [u8], planes: &[u8]) 
         *place = offset.wrapping_add(window.base);
     }
     escapes
+}
+
+/// Bytes of a plane of bits of a whole row.
+const ROW_PLANE_BYTES: usize = 4;
+
+/// Bits of a fraction: those of the refinements from the top, then a one that puts it in the middle.
+pub(crate) const FRACTION_BITS: u32 = 8;
+
+/// Adds the plane of bit `bit`, from the top, of a row of fractions.
+pub(crate) fn take_fractions(isa: Isa, bit: u32, row: &[u8], planes: &mut Vec<u8>) {
+    match (isa.kind(), <&Row>::try_from(row)) {
+        #[cfg(target_arch = "x86_64")]
+        (Kind::Avx2, Ok(row)) => super::avx2::take_fractions(bit, row, planes),
+        _ => {
+            let ones = (0..).zip(row).map(|(token, &fraction)| u32::from(fraction << bit >> 7) << token);
+            planes.extend_from_slice(&ones.sum::<u32>().to_le_bytes()[..row.len().div_ceil(8)]);
+        }
+    }
+}
+
+/// Fills the fractions of a channel from the planes of its first bits, and the one behind them.
+///
+/// `planes`: each the bits of all rows.
+pub(crate) fn put_fractions(isa: Isa, planes: &[&[u8]], rows: &mut TileRows, channel: usize) {
+    let middle = 1u8 << (FRACTION_BITS - 1) >> planes.len();
+    let SplitRows { whole, short } = rows.split_block_mut(channel / BLOCK_CHANNELS);
+    let channel = channel % BLOCK_CHANNELS;
+    let num_whole = whole.len();
+    match isa.kind() {
+        Kind::Scalar => {
+            for (row, square) in whole.iter_mut().enumerate() {
+                put_row_fractions(planes, row, middle, &mut square[channel]);
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => super::avx2::put_fractions(planes, middle, whole, channel),
+    }
+    if let Some((square, num_tokens)) = short {
+        put_row_fractions(planes, num_whole, middle, &mut square[channel][..num_tokens]);
+    }
+}
+
+fn put_row_fractions(planes: &[&[u8]], row: usize, middle: u8, fractions: &mut [u8]) {
+    for (token, fraction) in fractions.iter_mut().enumerate() {
+        let bit = |plane: &&[u8]| plane[row * ROW_PLANE_BYTES + token / 8] >> (token % 8) & 1;
+        *fraction = planes.iter().zip((0..8).rev()).fold(middle, |sum, (plane, at)| sum | bit(plane) << at);
+    }
 }

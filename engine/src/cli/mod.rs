@@ -7,6 +7,7 @@ mod depot;
 mod device;
 mod dump;
 mod engine;
+mod eval;
 mod generate;
 mod progress;
 mod report;
@@ -58,6 +59,8 @@ enum Command {
     Ask(ask::AskArgs),
     /// Run the main job end to end, and compare with doing without a depot.
     Demo(demo::DemoArgs),
+    /// Measure what is left of the model's quality at each level, and the bytes that it takes.
+    Eval(eval::EvalArgs),
     /// Tell whether there is a GPU.
     Device(device::DeviceArgs),
 }
@@ -84,6 +87,7 @@ impl Command {
             Self::Store(args) => Box::new(args.run()?),
             Self::Ask(args) => Box::new(args.run()?),
             Self::Demo(args) => Box::new(args.run()?),
+            Self::Eval(args) => Box::new(args.run()?),
             Self::Device(args) => Box::new(args.run()),
         })
     }

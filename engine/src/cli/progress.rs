@@ -12,6 +12,11 @@ pub(super) fn chunks(what: &'static str, num_chunks: usize) -> ProgressBar {
     bar(what, num_chunks, "{msg:8} {wide_bar} {pos}/{len} chunks")
 }
 
+/// A bar over passes of the model over a text.
+pub(super) fn passes(what: &'static str, num_passes: usize) -> ProgressBar {
+    bar(what, num_passes, "{msg:8} {wide_bar} {human_pos}/{human_len} passes {eta}")
+}
+
 /// A bar over bytes on the wire; its length is set when it is known.
 pub(super) fn bytes(what: &'static str) -> ProgressBar {
     bar(what, 0, "{msg:8} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}")

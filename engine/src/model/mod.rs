@@ -43,8 +43,15 @@ pub(crate) struct Span<'a> {
     pub(crate) tokens: &'a [u32],
     /// Has pages for the tokens already.
     pub(crate) sequence: &'a mut Sequence,
-    /// Whether the logits after the last token are asked for.
-    pub(crate) wants_logits: bool,
+    pub(crate) logits: WantedLogits,
+}
+
+/// After which tokens of a span the logits are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WantedLogits {
+    None,
+    Last,
+    Every,
 }
 
 /// Neighbouring spans whose sequences share their first pages.
@@ -84,7 +91,7 @@ impl Model {
         self.layout
     }
 
-    /// Computes the spans' tokens: writes their KV, and gives `[spans that want logits, vocab]`.
+    /// Computes the spans' tokens: writes their KV, and gives the wanted logits, `[wanted tokens, vocab]`, in order.
     ///
     /// Tokens are below the vocabulary's size, sequences have pages for them, and `groups` covers all spans in order.
     pub(crate) fn step(&self, spans: &mut [Span<'_>], groups: &[Group]) -> Rows {
@@ -109,17 +116,20 @@ impl Model {
 
     fn logits(&self, spans: &[Span<'_>], x: &Rows) -> Rows {
         let mut end = 0;
-        let mut last_rows = Vec::new();
+        let mut wanted = Vec::new();
         for span in spans {
+            let start = end;
             end += span.tokens.len();
-            if span.wants_logits {
-                last_rows.push(end - 1);
-            }
+            wanted.extend(match span.logits {
+                WantedLogits::None => end..end,
+                WantedLogits::Last => end - 1..end,
+                WantedLogits::Every => start..end,
+            });
         }
-        if last_rows.is_empty() {
+        if wanted.is_empty() {
             return Rows::zeroed(0, self.config.vocab_size);
         }
-        let x = self.norm.pack(&x.select(&last_rows), self.precision());
+        let x = self.norm.pack(&x.select(&wanted), self.precision());
         self.head.as_ref().unwrap_or(&self.embedding).product(&x)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Completion, FinishReason, GroupReport, Pace, Prefix, Request, Runner, Sharing};
 use crate::kv::Sequence;
-use crate::model::{Group, Span};
+use crate::model::{Group, Span, WantedLogits};
 use crate::rows::Rows;
 use crate::simd::PAGE_TOKENS;
 use crate::{Error, Result};
@@ -97,7 +97,7 @@ impl Runner {
             .map(|(member, &take)| Span {
                 tokens: &member.pending[..take],
                 sequence: &mut member.sequence,
-                wants_logits: take == member.pending.len(),
+                logits: if take == member.pending.len() { WantedLogits::Last } else { WantedLogits::None },
             })
             .collect();
         let group = Group { spans: 0..spans.len(), shared_pages };

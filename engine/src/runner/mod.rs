@@ -3,17 +3,20 @@
 //! Owns the order of steps and the admission of requests. What is admitted runs to its end: pages for the worst case
 //! are taken at the start, or the call is refused as `Busy` and nothing has changed.
 
+mod continuation;
 mod group;
 mod prefix;
 mod report;
 
 use kvdepot_codec::Geometry;
 
+pub use continuation::Logits;
 pub use prefix::Prefix;
 pub use report::{Completion, FinishReason, GroupReport, Pace};
 
 use crate::kv::{KvPool, Sequence};
-use crate::model::{Group, Span};
+use crate::model::{Group, Span, WantedLogits};
+use crate::rows::Rows;
 use crate::{Error, Model, Result, Sampling};
 
 /// Limits of a runner.
@@ -112,8 +115,7 @@ impl Runner {
         self.prefill(&mut prefix, rest, |_| {})?;
         self.check_tokens(&[*last], tokens.len())?;
         let mut sequence = prefix.sequence.fork(&self.pool, rest.len(), tokens.len())?;
-        let span = Span { tokens: &[*last], sequence: &mut sequence, wants_logits: true };
-        Ok(self.model.step(&mut [span], &[Group { spans: 0..1, shared_pages: 0 }]).row(0).to_vec())
+        Ok(step_alone(&self.model, &mut sequence, &[*last], WantedLogits::Last).row(0).to_vec())
     }
 
     /// Refuses tokens outside the vocabulary and contexts whose attention would not be exact.
@@ -134,8 +136,8 @@ impl Runner {
     }
 }
 
-/// Computes `tokens` of one sequence that has pages for them.
-fn step_alone(model: &Model, sequence: &mut Sequence, tokens: &[u32]) {
-    let span = Span { tokens, sequence, wants_logits: false };
-    model.step(&mut [span], &[Group { spans: 0..1, shared_pages: 0 }]);
+/// Computes `tokens` of one sequence that has pages for them, and gives the wanted logits.
+fn step_alone(model: &Model, sequence: &mut Sequence, tokens: &[u32], logits: WantedLogits) -> Rows {
+    let span = Span { tokens, sequence, logits };
+    model.step(&mut [span], &[Group { spans: 0..1, shared_pages: 0 }])
 }

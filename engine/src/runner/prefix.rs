@@ -7,6 +7,7 @@ use kvdepot_codec::KvChunk;
 
 use super::{Pace, Runner, step_alone};
 use crate::kv::Sequence;
+use crate::model::WantedLogits;
 use crate::{Error, Result};
 
 /// Tokens from position 0, with their KV. Dropping it frees its pages, but for those that requests still use.
@@ -39,7 +40,7 @@ impl Runner {
         let mut pace = Pace::default();
         for chunk in tokens.chunks(self.settings.step_tokens.max(1)) {
             let started = Instant::now();
-            step_alone(&self.model, &mut prefix.sequence, chunk);
+            step_alone(&self.model, &mut prefix.sequence, chunk, WantedLogits::None);
             prefix.tokens.extend_from_slice(chunk);
             pace.count(chunk.len(), started.elapsed());
             on_step(prefix);

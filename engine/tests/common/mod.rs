@@ -1,10 +1,12 @@
-//! Models that the tests run: the bundled one, and random ones of every architecture.
+//! Models that the tests run: the bundled one, and random ones of every architecture; and the command itself.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use kvdepot_engine::{Model, Precision, Request, Runner, Sampling, Settings};
 use serde::Deserialize;
+use serde_json::Value;
 
 pub(crate) const BOTH: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
@@ -45,4 +47,30 @@ pub(crate) fn references(dir: &Path) -> Vec<Reference> {
 
 pub(crate) fn greedy(suffix: &[u32], max_tokens: usize) -> Request {
     Request { suffix: suffix.to_vec(), max_tokens, sampling: Sampling::default(), stop_tokens: vec![] }
+}
+
+/// Runs `kvdepot-engine`.
+pub(crate) fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kvdepot-engine")).args(args).output().unwrap()
+}
+
+/// What a command that succeeds prints.
+pub(crate) fn json(args: &[&str]) -> Value {
+    let output = run(args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+pub(crate) fn assert_refused(args: &[&str], code: i32, words: &str) {
+    let output = run(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains(words), "{stderr}");
+    assert!(output.stdout.is_empty());
+}
+
+/// As an argument.
+pub(crate) fn path(dir: &Path) -> String {
+    dir.to_str().unwrap().to_owned()
 }

@@ -86,7 +86,7 @@ impl<'a, E: Element> Heads<'a, E> {
             let rows = rows.get_mut(..self.symbols.len()).unwrap_or_default();
             let mut models = [[None; BLOCK_CHANNELS]; TILES];
             models.iter_mut().zip(&self.channels).for_each(|(models, channels)| *models = channels.models(block));
-            simd::decode_block(isa, &mut self.symbols, models.get(..rows.len()).unwrap_or_default(), rows)?;
+            simd::decode_block(isa, &mut self.symbols, models.get(..rows.len()).unwrap_or_default(), rows, 0)?;
         }
         let mut raw = [[[&[][..]; BLOCK_CHANNELS]; GROUP_BLOCKS]; TILES];
         for ((tile, channels), raw) in self.channels.iter_mut().enumerate().zip(&mut raw) {

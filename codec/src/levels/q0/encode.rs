@@ -31,7 +31,8 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, t
             .collect();
         let models: Vec<Vec<_>> =
             parts.iter().map(|parts| parts.codings.iter().map(|coding| coding.model()).collect()).collect();
-        let streams = simd::encode_tiles(isa, &models, rows);
+        let rows: Vec<&TileRows> = rows.iter().collect();
+        let streams = simd::encode_tiles(isa, &models, &rows);
         for (&head, (parts, stream)) in heads.iter().zip(parts.into_iter().zip(streams)) {
             push_tile(plane, head, parts.into_tile(stream), tiles);
         }

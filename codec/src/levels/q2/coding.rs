@@ -3,17 +3,16 @@
 use std::sync::LazyLock;
 
 use super::quantizer::Bins;
-use crate::levels::values::{ValueCoding, width_for};
+use crate::levels::values::{CLASSES, ValueCoding, class_for};
 use crate::simd::Moments;
 
-/// For each of the first widths, the distance of the centres that it has codes for: a little less than its deviation.
-const SPACINGS: [i16; 11] = [1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4];
-/// Centres of the narrowest width, on either side of the middle, at most: so that all codes fit a byte.
-const NARROWEST_REACH: i16 = 9;
+/// The classes that channels are coded with, and the distance of the centres that each has codes for: less than its
+/// deviation, which grows by the square root of two from 0.25.
+const ROWS: [(usize, i16); 10] = [(0, 1), (4, 1), (6, 1), (8, 1), (10, 1), (12, 1), (14, 2), (16, 2), (18, 3), (20, 4)];
 /// The code of a channel whose values are all zero, and of one whose values are all `-C`, as where scales are zero.
 const ALL_ZERO: u8 = 0;
 const ALL_LEAST: u8 = 1;
-/// Codes that are not of a width and a centre.
+/// Codes that are not of a class and a centre.
 const CONSTANTS: i16 = 2;
 
 /// What a parameter byte can say of a channel.
@@ -35,18 +34,20 @@ impl ChannelCoding {
     }
 }
 
-/// The meanings of parameter bytes: the constants, then each width with its centres.
+/// The meanings of parameter bytes: the constants, then each class with its centres.
 #[derive(Debug)]
 pub(super) struct Codes {
     center: i16,
-    widths: [WidthCodes; SPACINGS.len()],
+    rows: [Row; ROWS.len()],
+    /// Of each class, the first row that is as wide, or the widest.
+    row_of_class: [u8; CLASSES],
     /// Of each code; nothing where it has no meaning.
     codings: [Option<ChannelCoding>; 256],
 }
 
-/// The codes of a width.
+/// The codes of one of [`ROWS`].
 #[derive(Debug, Clone, Copy)]
-struct WidthCodes {
+struct Row {
     /// Distance of the centres.
     spacing: i16,
     /// Centres on either side of the middle.
@@ -69,23 +70,23 @@ impl Codes {
     fn new(center: u8) -> Self {
         let center = i16::from(center);
         let mut first = CONSTANTS;
-        let widths = std::array::from_fn(|width| {
-            let limit = if width == 0 { NARROWEST_REACH } else { i16::MAX };
-            let reach = limit.min(center / SPACINGS[width]);
+        let rows = ROWS.map(|(_, spacing)| {
+            let reach = center / spacing;
             let middle = first + reach;
             first += 2 * reach + 1;
-            WidthCodes { spacing: SPACINGS[width], reach, middle }
+            Row { spacing, reach, middle }
         });
         let mut codings = [None; 256];
         codings[usize::from(ALL_ZERO)] = Some(ChannelCoding::Constant(0));
         codings[usize::from(ALL_LEAST)] = Some(ChannelCoding::Constant(-center as i8));
-        for (width, WidthCodes { spacing, reach, middle }) in widths.iter().enumerate() {
-            for step in -reach..=*reach {
-                let coding = ValueCoding::new(width, (step * spacing) as i8);
+        for ((class, _), Row { spacing, reach, middle }) in ROWS.into_iter().zip(rows) {
+            for step in -reach..=reach {
+                let coding = ValueCoding::new(class, (step * spacing) as i8);
                 codings[(middle + step) as usize] = Some(ChannelCoding::Coded(coding));
             }
         }
-        Self { center, widths, codings }
+        let row_of = |class| ROWS.partition_point(|row| row.0 < class).min(ROWS.len() - 1);
+        Self { center, rows, row_of_class: std::array::from_fn(|class| row_of(class) as u8), codings }
     }
 
     /// The coding of a code; nothing where it has no meaning.
@@ -103,10 +104,8 @@ impl Codes {
         if sum == tokens * least {
             return ALL_LEAST;
         }
-        // In units of 2^-10, and times the square of the tokens.
-        let variance = (tokens * squares - sum * sum) << 10;
-        let width = width_for(variance as u64, (tokens * tokens) as u64, SPACINGS.len());
-        let WidthCodes { spacing, reach, middle } = self.widths[width];
+        let variance = (((tokens * squares - sum * sum) << 10) as u64) / (tokens * tokens) as u64;
+        let Row { spacing, reach, middle } = self.rows[usize::from(self.row_of_class[class_for(variance)])];
         // Below 2^18: narrow integers are divided faster.
         let (sum, spacing, reach) = (sum as i32, num_tokens as i32 * i32::from(spacing), i32::from(reach));
         let nearest = (2 * sum + spacing).div_euclid(2 * spacing).clamp(-reach, reach);
@@ -121,12 +120,12 @@ mod tests {
     #[test]
     fn codes_fill_a_byte_at_32_bins_and_half_of_it_at_16() {
         let meanings = |bins| (0..=255u8).filter(|&code| Codes::of(bins).coding(code).is_some()).count();
-        assert_eq!((meanings(Bins::ThirtyTwo), meanings(Bins::Sixteen)), (255, 129));
+        assert_eq!((meanings(Bins::ThirtyTwo), meanings(Bins::Sixteen)), (236, 114));
     }
 
     #[test]
     fn equal_values_take_the_narrowest_width_about_them() {
-        for value in [-9i32, 3, 7] {
+        for value in [-14i32, 3, 7] {
             let moments = Moments { sum: 40 * value, squares: (40 * value * value) as u32 };
             let code = Codes::of(Bins::ThirtyTwo).choose(moments, 40);
             let coding = Codes::of(Bins::ThirtyTwo).coding(code).unwrap().coded().unwrap();

@@ -155,7 +155,7 @@ impl<'a> Heads<'a> {
             let codings = models.iter_mut().zip(channels.block(block));
             codings.for_each(|(model, coding)| *model = coding.coded().map(|coding| coding.model));
         }
-        simd::decode_block(isa, &mut self.symbols, models.get(..rows.len()).unwrap_or_default(), rows)?;
+        simd::decode_block(isa, &mut self.symbols, models.get(..rows.len()).unwrap_or_default(), rows, 0)?;
         let mut channels = self.channels.iter_mut().zip(rows);
         channels.try_for_each(|(channels, rows)| channels.replace_symbols(isa, block, rows))
     }

@@ -2,16 +2,16 @@
 
 use super::coding::{ChannelCoding, Codes};
 use super::quantizer::Bins;
+use crate::Result;
 use crate::element::Element;
-use crate::levels::EncodedPlanes;
 use crate::levels::values;
+use crate::levels::{EncodedPlanes, not_finite};
 use crate::model::Model;
 use crate::plane::Plane;
 use crate::rows::TileRows;
 use crate::simd::{self, HeadErrors, Isa, TILES};
 use crate::tile::rans::Encoder;
 use crate::tile::{self, CodedTile};
-use crate::{Error, Result};
 
 /// Adds the plane's bins and scales, and one tile per kv head.
 ///
@@ -58,14 +58,6 @@ fn scale<E: Element>(isa: Isa, elements: &[u8]) -> std::result::Result<f32, usiz
     Err(values.position(|value| !value.is_finite()).unwrap_or_default())
 }
 
-fn not_finite(plane: &Plane<'_>, token: usize, channel: usize) -> Error {
-    let (head, d) = (channel / plane.shape.head_dim, channel % plane.shape.head_dim);
-    Error::Invalid(format!(
-        "element {d} of kv head {head} in {:?} of layer {}, token {token}, is not finite: level q2 takes finite ones",
-        plane.side, plane.layer
-    ))
-}
-
 fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>) {
     preamble.extend_from_slice(&[bins.count(), 0, 0, 0]);
     for &scale in scales {
@@ -80,7 +72,8 @@ fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>
 fn code(isa: Isa, rows: &mut [TileRows], codes: &Codes) -> Vec<CodedTile> {
     let parts: Vec<Parts> = rows.iter_mut().map(|rows| Parts::new(isa, rows, codes)).collect();
     let models: Vec<Vec<_>> = parts.iter().map(Parts::models).collect();
-    let streams = simd::encode_tiles(isa, &models, rows);
+    let rows: Vec<&TileRows> = rows.iter().collect();
+    let streams = simd::encode_tiles(isa, &models, &rows);
     streams.into_iter().zip(parts).map(|(stream, parts)| parts.into_tile(stream)).collect()
 }
 

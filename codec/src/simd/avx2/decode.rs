@@ -6,7 +6,7 @@ use super::halves::{Halves, load_halves, store_halves, to_tokens};
 use super::lanes::{load_table, store};
 use crate::Result;
 use crate::model::{ALPHABET, LaneTable};
-use crate::rows::{Square, TileRows};
+use crate::rows::{BLOCK_CHANNELS, Square, TileRows};
 use crate::simd::decode::BlockModels;
 use crate::tile::rans::{AHEAD_ROWS, AHEAD_WORDS, Decoder, LANES, WORD_BYTES};
 
@@ -15,11 +15,12 @@ pub(in crate::simd) fn decode_block(
     tiles: &mut [Decoder<'_>],
     models: &[BlockModels],
     rows: &mut [TileRows],
+    block: usize,
 ) -> Result<()> {
     let mut tiles = tiles.iter_mut().zip(models).zip(rows).map(|((decoder, models), rows)| {
         // SAFETY: the caller holds an `Isa` of AVX2.
         let coders = unsafe { Coders::load(decoder) };
-        Tile { decoder, models, rows, coders, tail: [[0; WORD_BYTES]; AHEAD_WORDS] }
+        Tile { decoder, models, rows, block, coders, tail: [[0; WORD_BYTES]; AHEAD_WORDS] }
     });
     // SAFETY: as above.
     match [tiles.next(), tiles.next()] {
@@ -56,6 +57,8 @@ struct Tile<'t, 'a> {
     decoder: &'t mut Decoder<'a>,
     models: &'t BlockModels,
     rows: &'t mut TileRows,
+    /// Which block of the rows.
+    block: usize,
     coders: Coders,
     /// Room for the last words.
     tail: [[u8; WORD_BYTES]; AHEAD_WORDS],
@@ -64,7 +67,7 @@ struct Tile<'t, 'a> {
 /// Decodes the channels of `N` tiles: whole rows here, short ones by the scalar path.
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 fn decode_channels<const N: usize>(mut tiles: [Tile<'_, '_>; N]) -> Result<()> {
-    for channel in 0..tiles[0].rows.num_channels() {
+    for channel in 0..BLOCK_CHANNELS {
         let mut models = [None; N];
         for (model, tile) in models.iter_mut().zip(&tiles) {
             *model = tile.models[channel];
@@ -80,6 +83,7 @@ fn decode_channels<const N: usize>(mut tiles: [Tile<'_, '_>; N]) -> Result<()> {
             for (tile, model) in tiles.iter_mut().zip(models) {
                 let Some(model) = model else { continue };
                 tile.coders.store(tile.decoder);
+                let channel = tile.block * BLOCK_CHANNELS + channel;
                 tile.decoder.row(model, tile.rows.channel_mut(channel).next_back().expect("a channel has rows"))?;
                 tile.coders = Coders::load(tile.decoder);
             }
@@ -106,7 +110,7 @@ fn decode_rows<const N: usize>(tiles: &mut [Tile<'_, '_>; N], channel: usize) {
         let mut runs = [(); N].map(|()| <&mut [Square]>::default());
         for (i, tile) in tiles.iter_mut().enumerate() {
             ahead[i] = tile.decoder.words().ahead(tile.coders.next_word, &mut tile.tail);
-            runs[i] = &mut tile.rows.block_mut(0)[first_row..][..num_rows];
+            runs[i] = &mut tile.rows.block_mut(tile.block)[first_row..][..num_rows];
         }
         let mut used = [0; N];
         for row in 0..num_rows {

@@ -14,7 +14,7 @@ const WORDS: usize = 8;
 pub(in crate::simd) fn encode_tiles(
     encoders: &mut [Encoder],
     models: &[Vec<Option<&'static Model>>],
-    rows: &[TileRows],
+    rows: &[&TileRows],
 ) {
     for ((encoder, models), rows) in encoders.iter_mut().zip(models).zip(rows) {
         for (channel, model) in models.iter().enumerate().rev() {

@@ -24,5 +24,6 @@ pub(super) use encode::encode_tiles;
 pub(super) use join::join;
 pub(super) use quantize::quantize;
 pub(super) use split::split;
+pub(super) use stage::stream_lines;
 pub(super) use turn::turn;
-pub(super) use values::{from_symbols, moments, to_symbols};
+pub(super) use values::{from_symbols, moments, put_fractions, take_fractions, to_symbols};

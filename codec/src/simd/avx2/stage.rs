@@ -90,3 +90,33 @@ unsafe fn stream(line: &[u8; LINE_BYTES], to: *mut u8) {
         _mm256_stream_si256(to.add(32).cast(), load(second));
     }
 }
+
+/// Writes a head's elements of consecutive tokens around the caches, where plane and lines are such that this pays, and says
+/// whether it has.
+pub(in crate::simd) fn stream_lines(
+    lines: &[u8],
+    shape: &PlaneShape,
+    head: usize,
+    first_token: usize,
+    plane: &mut [u8],
+) -> bool {
+    let (stride, head_bytes) = (shape.token_bytes(), shape.head_bytes());
+    let aligned = |place: usize| place.is_multiple_of(LINE_BYTES);
+    let worthwhile = plane.len() >= STREAMED_BYTES && aligned(plane.as_ptr().addr());
+    if !(worthwhile && aligned(stride) && aligned(head_bytes)) {
+        return false;
+    }
+    let start = first_token * stride + head * head_bytes;
+    let num_tokens = lines.len() / head_bytes;
+    assert!(num_tokens == 0 || start + (num_tokens - 1) * stride + head_bytes <= plane.len());
+    for (token, line) in lines.chunks_exact(head_bytes).enumerate() {
+        for (part, line) in line.as_chunks().0.iter().enumerate() {
+            // SAFETY: the line is within the plane, as was checked for the last of them, and aligned; the caller holds an
+            // `Isa` of AVX2.
+            unsafe { stream(line, plane.as_mut_ptr().add(start + token * stride + part * LINE_BYTES)) };
+        }
+    }
+    // SAFETY: the caller holds an `Isa` of AVX2.
+    unsafe { _mm_sfence() };
+    true
+}

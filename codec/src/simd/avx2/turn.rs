@@ -9,14 +9,13 @@ use crate::rows::Square;
 pub(super) const HALF: usize = 16;
 
 /// See [`crate::simd::turn()`].
-pub(in crate::simd) fn turn(square: &Square) -> Square {
+pub(in crate::simd) fn turn(square: &Square, turned: &mut Square) {
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { turn_square(square) }
+    unsafe { turn_square(square, turned) }
 }
 
 #[target_feature(enable = "avx2")]
-fn turn_square(square: &Square) -> Square {
-    let mut turned = [[0; 32]; 32];
+fn turn_square(square: &Square, turned: &mut Square) {
     for first in [0, HALF] {
         let mut halves = [_mm256_setzero_si256(); HALF];
         for (i, halves) in halves.iter_mut().enumerate() {
@@ -26,7 +25,6 @@ fn turn_square(square: &Square) -> Square {
             store(to, register);
         }
     }
-    turned
 }
 
 /// Half of each of two rows, from column `first` on.

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::lanes::{load, store};
 use crate::model::ESCAPE;
-use crate::rows::{BLOCK_CHANNELS, Square, TileRows};
+use crate::rows::{BLOCK_CHANNELS, Row, Square, TileRows};
 use crate::simd::values::{Moments, Outside, RUN, Window};
 
 /// See [`crate::simd::moments`].
@@ -157,4 +157,36 @@ pub(super) fn spread(plane: [u8; 4]) -> __m256i {
     );
     let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201u64.cast_signed());
     _mm256_cmpeq_epi8(_mm256_and_si256(copies, bits), bits)
+}
+
+/// See [`crate::simd::take_fractions`].
+pub(in crate::simd) fn take_fractions(bit: u32, row: &Row, planes: &mut Vec<u8>) {
+    // SAFETY: the caller holds an `Isa` of AVX2.
+    let plane = unsafe { bit_plane(row, bit) };
+    planes.extend_from_slice(&plane.to_le_bytes());
+}
+
+#[target_feature(enable = "avx2")]
+fn bit_plane(row: &Row, bit: u32) -> i32 {
+    _mm256_movemask_epi8(_mm256_sll_epi16(load(row), _mm_cvtsi32_si128(bit.cast_signed())))
+}
+
+/// See [`crate::simd::put_fractions`].
+pub(in crate::simd) fn put_fractions(planes: &[&[u8]], middle: u8, rows: &mut [Square], channel: usize) {
+    // SAFETY: the caller holds an `Isa` of AVX2.
+    unsafe { put_fractions_wide(planes, middle, rows, channel) }
+}
+
+#[target_feature(enable = "avx2")]
+fn put_fractions_wide(planes: &[&[u8]], middle: u8, rows: &mut [Square], channel: usize) {
+    for (row, square) in rows.iter_mut().enumerate() {
+        let mut fractions = _mm256_set1_epi8(middle.cast_signed());
+        let mut one = i8::MIN;
+        for plane in planes {
+            let bits = spread(plane.as_chunks().0[row]);
+            fractions = _mm256_or_si256(fractions, _mm256_and_si256(bits, _mm256_set1_epi8(one)));
+            one = (one.cast_unsigned() >> 1).cast_signed();
+        }
+        store(&mut square[channel], fractions);
+    }
 }
