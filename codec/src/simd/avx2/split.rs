@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::bf16::load_line;
-use super::turn::{HALF, turn_half};
+use super::turn::{HALF, put_columns, turn_half};
 use crate::plane::Plane;
 use crate::rows::{BLOCK_CHANNELS, TileRows};
 use crate::tile::rans::LANES;
@@ -51,20 +51,4 @@ fn split_lines(lines: &[u8], stride: usize) -> ([__m256i; HALF], [__m256i; HALF]
         raw[i] = _mm256_or_si256(_mm256_andnot_si256(sign, low), _mm256_and_si256(high, sign));
     }
     (exponents, raw)
-}
-
-/// Writes what [`turn_half`] gives, of lines whose middle quarters were swapped: 16 tokens of each channel, from `at` on in
-/// rows of `stride` bytes.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn put_columns(columns: [__m256i; HALF], rows: &mut [u8], stride: usize, at: usize) {
-    for (i, column) in columns.into_iter().enumerate() {
-        let channel = i + i / 8 * 8;
-        let halves = [_mm256_castsi256_si128(column), _mm256_extracti128_si256::<1>(column)];
-        for (channel, half) in [channel, channel + 8].into_iter().zip(halves) {
-            let to: &mut [u8; HALF] = rows[channel * stride + at..].first_chunk_mut().expect("a row has 16 tokens");
-            // SAFETY: the reference is to 16 writable bytes.
-            unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), half) };
-        }
-    }
 }
