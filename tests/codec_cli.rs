@@ -103,3 +103,20 @@ fn inspect_shows_people_a_row_per_layer_and_side() -> anyhow::Result<()> {
     assert_eq!(rows, 8, "{}", outcome.stdout);
     Ok(())
 }
+
+#[test]
+fn inspect_draws_the_error_of_all_chunks_and_of_each() -> anyhow::Result<()> {
+    let encoded = Encoded::make(Dtype::Bf16, 300, "q2")?;
+    let arguments = ["codec".as_ref(), "inspect".as_ref(), "--by-chunk".as_ref(), encoded.kvd.as_os_str()];
+    let text = Cli::new().run(arguments)?.stdout;
+    let cells = |side: char| {
+        let shaded = |line: &&str| line.starts_with(side) && line.trim_end().ends_with(['░', '▒', '▓', '█']);
+        text.lines().filter(shaded).count()
+    };
+    assert_eq!([cells('k'), cells('v')], [3, 3], "{text}");
+    assert!(!text.contains('\x1b'), "no colours without a terminal");
+    let report = Cli::new().json(arguments)?;
+    assert_eq!(report["by_chunk"].as_array().map(Vec::len), Some(2), "{report}");
+    assert_eq!(report["by_chunk"][1].as_array().map(Vec::len), Some(8), "{report}");
+    Ok(())
+}

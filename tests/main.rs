@@ -1,6 +1,7 @@
 //! Workspace tests: one promise per file.
 
 mod cli_errors;
+mod codec_bench;
 mod codec_cli;
 mod crash_recovery;
 mod full_disk;

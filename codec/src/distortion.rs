@@ -28,11 +28,14 @@ pub(crate) struct ErrorMeter {
 impl ErrorMeter {
     /// Takes in the errors of one head of `head_dim` channels.
     pub(crate) fn add_head(&mut self, errors: &HeadErrors, head_dim: usize) {
-        for &square in &errors.squares {
+        for partial in &errors.squares {
+            // What is beyond the range of f32 counts as its largest number.
+            let square = partial.iter().fold(0.0, |sum, &partial| sum + f64::from(partial.min(f32::MAX)));
             self.sum_of_squares += square;
             self.max_head_square = self.max_head_square.max(square);
         }
-        self.max_error = self.max_error.max(errors.max_error);
+        let largest = errors.largest.iter().fold(0.0, |largest: f32, &error| largest.max(error));
+        self.max_error = self.max_error.max(f64::from(largest.min(f32::MAX)));
         self.num_elements += (errors.squares.len() * head_dim) as u64;
     }
 
@@ -53,8 +56,13 @@ mod tests {
     #[test]
     fn distortion_is_mean_maximum_and_largest_head_norm() {
         let mut meter = ErrorMeter::default();
-        meter.add_head(&HeadErrors { squares: vec![25.0], max_error: 4.0 }, 2);
-        meter.add_head(&HeadErrors { squares: vec![1.0], max_error: 1.0 }, 2);
+        let mut errors = HeadErrors::new(1);
+        errors.add(0, 0, 3.0);
+        errors.add(0, 1, -4.0);
+        meter.add_head(&errors, 2);
+        let mut errors = HeadErrors::new(1);
+        errors.add(0, 1, 1.0);
+        meter.add_head(&errors, 2);
         assert_eq!(meter.distortion(), Distortion { mse: 26.0 / 4.0, max_error: 4.0, max_head_error_norm: 5.0 });
     }
 

@@ -12,6 +12,8 @@ pub(crate) trait Element: Copy {
     const MANTISSA_BITS: u32;
     /// Bits that lossless coding leaves raw: sign and mantissa.
     const RAW_BITS: u32 = Self::MANTISSA_BITS + 1;
+    /// Whether this is [`bf16`], for which there are vector paths.
+    const IS_BF16: bool = Self::BYTES == 2 && Self::EXPONENT_BITS == 8;
     /// All bits but the sign.
     const MAGNITUDE: u32 = (1u32 << (Self::EXPONENT_BITS + Self::MANTISSA_BITS)) - 1;
     /// Largest biased exponent.

@@ -1,28 +1,34 @@
 //! Points on the quality ladder.
 
-use crate::{Error, Result};
+use crate::{Error, Result, Side};
 
 /// Point on the quality ladder, from lossless to smallest.
-///
-/// Only the levels that this build encodes and decodes are listed; others are `Incompatible`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Level {
     /// Lossless: the decoded bits are the bits that were put.
     Q0 = 0,
+    /// Near-lossless: every value within a bound that each segment states, see [`error_bound`](crate::error_bound).
+    Q1 = 1,
     /// CacheGen's quantizer as LMCache ships it, bit for bit, under our entropy coder.
     Q2 = 2,
+    /// Lossy and layered: keys with RoPE undone, a step for each channel, quality layers that refine each other.
+    Q3 = 3,
 }
 
 impl Level {
-    /// Every level of this build, best quality first.
-    pub const ALL: [Self; 2] = [Self::Q0, Self::Q2];
+    /// Every level, best quality first.
+    pub const ALL: [Self; 4] = [Self::Q0, Self::Q1, Self::Q2, Self::Q3];
+    /// Most quality layers of any level.
+    pub const MAX_QUALITIES: u8 = 3;
 
     /// The lower-case name, such as `q0`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Q0 => "q0",
+            Self::Q1 => "q1",
             Self::Q2 => "q2",
+            Self::Q3 => "q3",
         }
     }
 
@@ -31,7 +37,23 @@ impl Level {
         matches!(self, Self::Q0)
     }
 
-    /// The level whose discriminant is `code`, if this build has it.
+    /// Quality layers of one side: the base, which decodes alone, and those that refine it in turn.
+    ///
+    /// Keys need more precision than values: an error of a key is in the exponent of a softmax (docs/decisions/0007).
+    pub const fn qualities(self, side: Side) -> u8 {
+        match (self, side) {
+            (Self::Q3, Side::K) => 3,
+            (Self::Q3, Side::V) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether encoding needs to know the keys' RoPE and position.
+    pub const fn needs_rope(self) -> bool {
+        matches!(self, Self::Q1 | Self::Q3)
+    }
+
+    /// The level whose discriminant is `code`, if there is one.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|level| *level as u8 == code)
     }

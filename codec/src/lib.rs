@@ -25,6 +25,7 @@ mod levels;
 mod model;
 mod origin;
 mod plane;
+mod rope;
 mod rows;
 mod segment;
 mod simd;
@@ -37,7 +38,9 @@ pub use key::SegmentKey;
 pub use kv::KvChunk;
 pub use level::Level;
 pub use origin::Origin;
+pub use rope::{Rope, RopeScaling};
 pub use segment::{
-    Codec, EncodeOptions, Segment, SegmentHeader, decode, decode_segment, encode, encode_segment, verify,
+    Codec, EncodeOptions, Segment, SegmentHeader, decode, decode_layers, decode_segment, encode, encode_group,
+    encode_segment, error_bound, verify,
 };
 pub use simd::Isa;

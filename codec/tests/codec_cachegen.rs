@@ -127,8 +127,9 @@ fn stated_distortion_is_that_of_the_decoded_planes() {
         let plane = |chunk: &KvChunk| load(Dtype::Bf16, chunk.plane(header.first_layer(), segment.key.side));
         let measured = measure(&plane(&chunk), &plane(&decoded), 24);
         assert_eq!(header.distortion().max_error, measured.max_error);
-        assert_eq!(header.distortion().max_head_error_norm, measured.max_head_error_norm);
-        assert!((header.distortion().mse / measured.mse - 1.0).abs() < 1e-12);
+        // Sums within a head are of f32.
+        assert!((header.distortion().max_head_error_norm / measured.max_head_error_norm - 1.0).abs() < 1e-6);
+        assert!((header.distortion().mse / measured.mse - 1.0).abs() < 1e-6);
     }
 }
 

@@ -18,7 +18,13 @@ fn samples() -> Vec<(KvChunk, Segment)> {
         let segment = encode(&chunk, &options(level, 2)).unwrap().swap_remove(0);
         (chunk, segment)
     };
-    vec![encoded(Dtype::Bf16, Level::Q0), encoded(Dtype::F32, Level::Q0), encoded(Dtype::F16, Level::Q2)]
+    vec![
+        encoded(Dtype::Bf16, Level::Q0),
+        encoded(Dtype::F32, Level::Q0),
+        encoded(Dtype::F16, Level::Q2),
+        encoded(Dtype::F32, Level::Q1),
+        encoded(Dtype::Bf16, Level::Q3),
+    ]
 }
 
 fn decode_into(chunk: &KvChunk, bytes: &[u8]) -> kvdepot_codec::Result<SegmentHeader> {
@@ -79,7 +85,7 @@ proptest! {
     /// Behind a checksum that fits, changes may give other data, but no panic.
     #[test]
     fn forged_bytes_never_panic(
-        sample in 0usize..3,
+        sample in 0usize..5,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let (chunk, segment) = samples().swap_remove(sample);
@@ -110,12 +116,12 @@ fn with_field(offset: usize, value: &[u8]) -> Vec<u8> {
 #[test]
 fn unknown_codes_are_incompatible_and_named() {
     let cases: [(usize, u8, &str); 7] = [
-        (4, 2, "version 2"),
+        (4, 1, "version 1"),
         (6, 9, "level 9"),
         (7, 1, "quality layer 1"),
         (9, 7, "dtype 7"),
         (10, 5, "model set 5"),
-        (11, 1, "RoPE kind 1"),
+        (11, 9, "RoPE kind 9"),
         (32, 3, "profile 3"),
     ];
     for (offset, code, message) in cases {

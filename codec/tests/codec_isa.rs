@@ -4,7 +4,7 @@
 mod common;
 
 use common::{geometries, geometry, model_like, options};
-use kvdepot_codec::{Codec, Dtype, Geometry, Isa, KvChunk, Level, Segment, SegmentHeader, encode};
+use kvdepot_codec::{Codec, Dtype, Isa, KvChunk, Level, Segment, SegmentHeader, encode};
 use proptest::prelude::*;
 
 /// The instruction sets to hold against the scalar one.
@@ -38,18 +38,22 @@ fn with_outliers() -> impl Strategy<Value = KvChunk> {
     )
 }
 
-fn decode_on(
-    isa: Isa,
-    geometry: Geometry,
-    num_tokens: usize,
-    segment: &[u8],
-) -> (kvdepot_codec::Result<SegmentHeader>, KvChunk) {
-    let mut chunk = KvChunk::zeroed(geometry, num_tokens).unwrap();
-    (Codec::on(isa).decode_segment(segment, &mut chunk), chunk)
+fn decode_on(isa: Isa, like: &KvChunk, layers: &[Segment]) -> (kvdepot_codec::Result<SegmentHeader>, KvChunk) {
+    let mut chunk = KvChunk::zeroed(*like.geometry(), like.num_tokens()).unwrap();
+    let layers: Vec<&[u8]> = layers.iter().map(|segment| segment.bytes.as_slice()).collect();
+    (Codec::on(isa).decode_layers(&layers, &mut chunk), chunk)
 }
 
-fn segments(chunk: &KvChunk) -> Vec<Segment> {
-    Level::ALL.into_iter().filter_map(|level| encode(chunk, &options(level, 3)).ok()).flatten().collect()
+/// All levels' segments, the quality layers of a layer group and side together.
+fn groups(chunk: &KvChunk) -> Vec<Vec<Segment>> {
+    let encoded = Level::ALL.into_iter().filter_map(|level| encode(chunk, &options(level, 3)).ok());
+    encoded
+        .flat_map(|mut segments| {
+            segments.sort_by_key(|segment| (segment.key.layer_group, segment.key.side, segment.key.quality));
+            let of_one = |a: &Segment, b: &Segment| (a.key.layer_group, a.key.side) == (b.key.layer_group, b.key.side);
+            segments.chunk_by(of_one).map(<[Segment]>::to_vec).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 proptest! {
@@ -66,12 +70,13 @@ proptest! {
 
     #[test]
     fn decoded_elements_are_equal(chunk in with_outliers()) {
-        for segment in segments(&chunk) {
-            let expected = decode_on(Isa::SCALAR, *chunk.geometry(), chunk.num_tokens(), &segment.bytes);
-            prop_assert!(expected.0.is_ok());
-            for isa in others() {
-                let decoded = decode_on(isa, *chunk.geometry(), chunk.num_tokens(), &segment.bytes);
-                prop_assert!(decoded == expected, "{isa}");
+        for group in groups(&chunk) {
+            for count in 1..=group.len() {
+                let expected = decode_on(Isa::SCALAR, &chunk, &group[..count]);
+                prop_assert!(expected.0.is_ok(), "{:?}", expected.0);
+                for isa in others() {
+                    prop_assert!(decode_on(isa, &chunk, &group[..count]) == expected, "{isa}");
+                }
             }
         }
     }
@@ -79,18 +84,19 @@ proptest! {
     #[test]
     fn forged_bytes_are_the_same_elements_or_the_same_kind_of_error(
         chunk in chunks(),
+        layer in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
-        for segment in segments(&chunk) {
-            let mut bytes = segment.bytes;
+        for mut group in groups(&chunk) {
+            let bytes = &mut layer.get_mut(&mut group).bytes;
             for (place, value) in &changes {
                 let place = 96 + place.index(bytes.len() - 96);
                 bytes[place] = *value;
             }
-            common::seal(&mut bytes);
-            let (expected, elements) = decode_on(Isa::SCALAR, *chunk.geometry(), chunk.num_tokens(), &bytes);
+            common::seal(bytes);
+            let (expected, elements) = decode_on(Isa::SCALAR, &chunk, &group);
             for isa in others() {
-                let (decoded, decoded_elements) = decode_on(isa, *chunk.geometry(), chunk.num_tokens(), &bytes);
+                let (decoded, decoded_elements) = decode_on(isa, &chunk, &group);
                 match (&expected, decoded) {
                     (Ok(_), Ok(_)) => prop_assert!(decoded_elements == elements, "{isa}"),
                     (Err(expected), Err(error)) => prop_assert_eq!(error.kind(), expected.kind()),

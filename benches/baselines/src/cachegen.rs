@@ -18,7 +18,7 @@ pub(crate) fn bins(num_layers: usize, layer: usize, side: Side) -> u8 {
 pub(crate) struct QuantizedPlane {
     /// Largest magnitude of each token.
     pub(crate) scales: Vec<f32>,
-    /// `[channel][token]`.
+    /// `[token][channel]`.
     pub(crate) symbols: Vec<u8>,
 }
 
@@ -29,12 +29,13 @@ impl QuantizedPlane {
         let mut values = Vec::new();
         elements::load_plane(chunk, layer, side, &mut values)?;
         let mut plane = Self { scales: Vec::with_capacity(num_tokens), symbols: vec![0; values.len()] };
-        for (token, values) in values.chunks_exact(channels).enumerate() {
+        let tokens = values.chunks_exact(channels).zip(plane.symbols.chunks_exact_mut(channels));
+        for (values, symbols) in tokens {
             let scale = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
             let factor = center / scale;
-            for (channel, value) in values.iter().enumerate() {
+            for (value, symbol) in values.iter().zip(symbols) {
                 let rounded = (value * factor + center).round_ties_even();
-                plane.symbols[channel * num_tokens + token] = if rounded.is_finite() { rounded as u8 } else { 0 };
+                *symbol = if rounded.is_finite() { rounded as u8 } else { 0 };
             }
             plane.scales.push(scale);
         }
@@ -46,10 +47,10 @@ impl QuantizedPlane {
         let (num_tokens, channels) = (chunk.num_tokens(), chunk.geometry().channels());
         let center = center(bins(chunk.geometry().num_layers(), layer, side));
         let mut values = vec![0f32; num_tokens * channels];
-        for (token, (values, scale)) in values.chunks_exact_mut(channels).zip(&self.scales).enumerate() {
-            for (channel, value) in values.iter_mut().enumerate() {
-                let symbol = f32::from(self.symbols[channel * num_tokens + token]);
-                *value = ((symbol - center) / center) * scale;
+        let tokens = values.chunks_exact_mut(channels).zip(self.symbols.chunks_exact(channels));
+        for ((values, symbols), scale) in tokens.zip(&self.scales) {
+            for (value, symbol) in values.iter_mut().zip(symbols) {
+                *value = ((f32::from(*symbol) - center) / center) * scale;
             }
         }
         elements::store_plane(&values, chunk, layer, side);
@@ -64,4 +65,16 @@ pub(crate) fn max_symbol(bins: u8) -> u8 {
 /// The symbol of zero.
 fn center(bins: u8) -> f32 {
     f32::from(max_symbol(bins) / 2)
+}
+
+/// Turns `[rows][columns]` into `[columns][rows]`.
+pub(crate) fn transposed(symbols: &[u8], columns: usize) -> Vec<u8> {
+    let rows = symbols.len() / columns.max(1);
+    let mut turned = vec![0; symbols.len()];
+    for (row, symbols) in symbols.chunks_exact(columns).enumerate() {
+        for (column, symbol) in symbols.iter().enumerate() {
+            turned[column * rows + row] = *symbol;
+        }
+    }
+    turned
 }

@@ -38,7 +38,7 @@ use kvdepot_codec::KvChunk;
 pub use error::relative_error;
 pub use int8::Int8;
 pub use kvdepot_codec::{Error, Result};
-pub use kvtc::{Kvtc, KvtcOptions};
+pub use kvtc::{Kvtc, KvtcCalibration, KvtcOptions};
 pub use lmcache::LmCache;
 pub use zstd_symbols::ZstdSymbols;
 

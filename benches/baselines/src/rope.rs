@@ -1,7 +1,7 @@
 //! RoPE over halves of a head, forth and back.
 
 /// Rotations by position: element `i` of a head is paired with element `i + head_dim / 2`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rope {
     inverse_frequencies: Vec<f64>,
 }

@@ -9,8 +9,9 @@ use crate::reader::Reader;
 
 /// zstd on the symbols of CacheGen's quantizer: the general-purpose coder that one would reach for first.
 ///
-/// Symbols lie channel by channel, the order that zstd makes most of; those of planes with 16 bins two to a byte, those
-/// of 32 bins one to a byte. Scales precede them; one frame per chunk.
+/// Symbols lie token by token, those of planes with 16 bins two to a byte, those of 32 bins one to a byte: on real KV
+/// that was smaller than channel by channel, bit planes, or low nibbles and high bits apart. Scales precede the
+/// symbols of a plane; one frame per chunk.
 #[derive(Debug, Clone, Copy)]
 pub struct ZstdSymbols {
     /// zstd's level: 1 is fast, 9 is thorough.

@@ -1,11 +1,14 @@
 //! The codec on one instruction set, for tests, benches and comparisons.
 
-use super::decode::{decode_on, decode_segment_on};
-use super::encode::{encode_on, encode_segment_on};
+use super::decode::{decode_layers_on, decode_on};
+use super::encode::{encode_group_on, encode_on};
 use super::{EncodeOptions, Segment, SegmentHeader};
-use crate::{Geometry, Isa, KvChunk, Result, SegmentKey};
+use crate::{Geometry, Isa, KvChunk, Result, Side};
 
-/// The codec on a chosen instruction set; the free functions of this crate are those of [`Codec::default`], the best.
+/// The codec on a chosen instruction set and one thread.
+///
+/// The free functions of this crate use the best instruction set, and [`encode`](crate::encode) and
+/// [`decode`](crate::decode) all threads of the current rayon pool.
 ///
 /// # Examples
 /// ```
@@ -45,12 +48,18 @@ impl Codec {
         encode_on(self.isa, chunk, options)
     }
 
-    /// As [`encode_segment`](crate::encode_segment).
+    /// As [`encode_group`](crate::encode_group).
     ///
     /// # Errors
-    /// As [`encode_segment`](crate::encode_segment).
-    pub fn encode_segment(&self, chunk: &KvChunk, options: &EncodeOptions, key: SegmentKey) -> Result<Segment> {
-        encode_segment_on(self.isa, chunk, options, key)
+    /// As [`encode_group`](crate::encode_group).
+    pub fn encode_group(
+        &self,
+        chunk: &KvChunk,
+        options: &EncodeOptions,
+        layer_group: u16,
+        side: Side,
+    ) -> Result<Vec<Segment>> {
+        encode_group_on(self.isa, chunk, options, layer_group, side)
     }
 
     /// As [`decode_segment`](crate::decode_segment).
@@ -58,7 +67,15 @@ impl Codec {
     /// # Errors
     /// As [`decode_segment`](crate::decode_segment).
     pub fn decode_segment(&self, bytes: &[u8], into: &mut KvChunk) -> Result<SegmentHeader> {
-        decode_segment_on(self.isa, bytes, into)
+        decode_layers_on(self.isa, &[bytes], into)
+    }
+
+    /// As [`decode_layers`](crate::decode_layers).
+    ///
+    /// # Errors
+    /// As [`decode_layers`](crate::decode_layers).
+    pub fn decode_layers(&self, segments: &[&[u8]], into: &mut KvChunk) -> Result<SegmentHeader> {
+        decode_layers_on(self.isa, segments, into)
     }
 
     /// As [`decode`](crate::decode).

@@ -2,31 +2,60 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
+use super::rope_fields::RopeFields;
 use super::{HEADER_BYTES, Segment, SegmentHeader};
-use crate::levels::{self, EncodedPlanes};
-use crate::plane::{Plane, PlaneShape};
-use crate::{Error, Geometry, Isa, KvChunk, Level, Result, SegmentKey, Side, bounds};
+use crate::levels::{self, EncodedPlanes, Surroundings};
+use crate::plane::Plane;
+use crate::rope::Position;
+use crate::{Error, Geometry, Isa, KvChunk, Level, Result, Rope, SegmentKey, Side, bounds};
 
 /// How to encode a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EncodeOptions {
     /// Point on the quality ladder.
     pub level: Level,
     /// Layers in each segment, at least 1; the last group may have fewer.
     pub layers_per_group: u16,
+    /// RoPE of the keys; q3 needs it, other levels do not look at it.
+    pub rope: Option<Rope>,
+    /// Position of the chunk's first token in its context.
+    pub first_position: u64,
+    /// First tokens of a context that q3 leaves as they are: attention sinks, whose KV is unlike any other's.
+    pub exact_tokens: u16,
 }
 
 impl EncodeOptions {
     /// One layer per segment: the finest order of transfer, at less than a hundredth of the bytes.
     pub const fn new(level: Level) -> Self {
-        Self { level, layers_per_group: 1 }
+        Self { level, layers_per_group: 1, rope: None, first_position: 0, exact_tokens: 1 }
+    }
+
+    /// The same for a chunk at a position of a context whose keys have this RoPE.
+    pub const fn at(self, rope: Rope, first_position: u64) -> Self {
+        Self { rope: Some(rope), first_position, ..self }
     }
 
     /// Keys of the segments that a chunk encodes into, in ascending order.
     pub fn segment_keys(&self, geometry: &Geometry) -> impl Iterator<Item = SegmentKey> + use<> {
-        let num_groups = geometry.num_layers().div_ceil(self.group_size());
-        (0..num_groups)
-            .flat_map(|group| Side::BOTH.map(|side| SegmentKey { quality: 0, layer_group: group as u16, side }))
+        let (level, num_groups) = (self.level, self.num_groups(geometry));
+        (0..Level::MAX_QUALITIES).flat_map(move |quality| {
+            let groups = (0..num_groups).flat_map(|group| Side::BOTH.map(|side| (group, side)));
+            groups
+                .filter(move |(_, side)| quality < level.qualities(*side))
+                .map(move |(layer_group, side)| SegmentKey { quality, layer_group, side })
+        })
+    }
+
+    /// Runs of layers that segments are cut by: see [`encode_group`].
+    pub fn num_groups(&self, geometry: &Geometry) -> u16 {
+        geometry.num_layers().div_ceil(self.group_size()) as u16
+    }
+
+    /// Layer groups and sides, in order.
+    fn groups(&self, geometry: &Geometry) -> Vec<(u16, Side)> {
+        (0..self.num_groups(geometry)).flat_map(|group| Side::BOTH.map(|side| (group, side))).collect()
     }
 
     /// Layers in a full group.
@@ -42,7 +71,7 @@ impl EncodeOptions {
 
 /// Encodes a chunk into all of its segments, in the order of their keys.
 ///
-/// Equal chunks and options give equal bytes.
+/// Equal chunks and options give equal bytes. Runs on the threads of the current rayon pool.
 ///
 /// # Errors
 /// `Invalid` when the level does not take the values in the chunk, or a segment may exceed
@@ -60,65 +89,131 @@ impl EncodeOptions {
 /// # Ok::<(), kvdepot_codec::Error>(())
 /// ```
 pub fn encode(chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
-    encode_on(Isa::best(), chunk, options)
+    let isa = Isa::best();
+    let around = surroundings(isa, chunk, options)?;
+    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side);
+    let segments = options.groups(chunk.geometry()).into_par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+    Ok(sorted(segments))
 }
 
-/// [`encode`] with one instruction set.
+/// [`encode`] with one instruction set and one thread.
 pub(super) fn encode_on(isa: Isa, chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
-    options.segment_keys(chunk.geometry()).map(|key| encode_segment_on(isa, chunk, options, key)).collect()
+    let around = surroundings(isa, chunk, options)?;
+    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side);
+    let segments = options.groups(chunk.geometry()).into_iter().map(encode).collect::<Result<Vec<_>>>()?;
+    Ok(sorted(segments))
 }
 
-/// Encodes one segment of a chunk: one of [`EncodeOptions::segment_keys`]. Callers may run these in parallel.
+/// All segments in the order of their keys.
+fn sorted(segments: Vec<Vec<Segment>>) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = segments.into_iter().flatten().collect();
+    segments.sort_by_key(|segment| segment.key);
+    segments
+}
+
+/// Encodes one segment of a chunk: one of [`EncodeOptions::segment_keys`].
+///
+/// The quality layers of a layer group come of one pass: who wants them all takes [`encode_group`].
 ///
 /// # Errors
 /// `Invalid` as for [`encode`], and when the options have no such key.
 pub fn encode_segment(chunk: &KvChunk, options: &EncodeOptions, key: SegmentKey) -> Result<Segment> {
-    encode_segment_on(Isa::best(), chunk, options, key)
+    let segments = encode_group(chunk, options, key.layer_group, key.side)?;
+    let no_such = || Error::Invalid(format!("no {key:?} at {} with {}", options.level, options.layers_per_group));
+    segments.into_iter().find(|segment| segment.key == key).ok_or_else(no_such)
 }
 
-/// [`encode_segment`] with one instruction set.
-pub(super) fn encode_segment_on(
+/// Encodes one side of one layer group of a chunk into the segments of all its quality layers. Callers may run these in
+/// parallel.
+///
+/// # Errors
+/// `Invalid` as for [`encode`], and when the options have no such group.
+pub fn encode_group(chunk: &KvChunk, options: &EncodeOptions, layer_group: u16, side: Side) -> Result<Vec<Segment>> {
+    encode_group_on(Isa::best(), chunk, options, layer_group, side)
+}
+
+/// [`encode_group`] with one instruction set.
+pub(super) fn encode_group_on(
     isa: Isa,
     chunk: &KvChunk,
     options: &EncodeOptions,
-    key: SegmentKey,
-) -> Result<Segment> {
-    let (geometry, num_tokens) = (chunk.geometry(), chunk.num_tokens());
-    let layers = options.layers(geometry, key.layer_group);
-    if layers.is_empty() || key.quality != 0 {
-        return Err(Error::Invalid(format!("no {key:?} at {} with {}", options.level, options.layers_per_group)));
+    layer_group: u16,
+    side: Side,
+) -> Result<Vec<Segment>> {
+    encode_planes(isa, chunk, options, &surroundings(isa, chunk, options)?, layer_group, side)
+}
+
+/// RoPE and position, where the level needs them.
+fn position(options: &EncodeOptions) -> Result<Option<Position>> {
+    let EncodeOptions { level, rope, first_position, .. } = *options;
+    if !level.needs_rope() {
+        return Ok(None);
     }
-    let bound = bounds::segment_bytes(geometry, num_tokens, options);
+    let rope = rope.ok_or_else(|| Error::Invalid(format!("level {level} needs to know the keys' RoPE")))?;
+    rope.check()?;
+    Ok(Some(Position { rope, first_position }))
+}
+
+fn surroundings(isa: Isa, chunk: &KvChunk, options: &EncodeOptions) -> Result<Surroundings> {
+    let exact_tokens = u64::from(options.exact_tokens).saturating_sub(options.first_position) as usize;
+    Ok(Surroundings::new(isa, options.level, chunk, position(options)?, exact_tokens))
+}
+
+fn encode_planes(
+    isa: Isa,
+    chunk: &KvChunk,
+    options: &EncodeOptions,
+    around: &Surroundings,
+    layer_group: u16,
+    side: Side,
+) -> Result<Vec<Segment>> {
+    let layers = options.layers(chunk.geometry(), layer_group);
+    if layers.is_empty() {
+        return Err(Error::Invalid(format!(
+            "no layer group {layer_group} with {} layers each",
+            options.layers_per_group
+        )));
+    }
+    let bound = bounds::segment_bytes(chunk.geometry(), chunk.num_tokens(), options);
     if bound > bounds::MAX_SEGMENT_BYTES {
         let limit = bounds::MAX_SEGMENT_BYTES;
         return Err(Error::Invalid(format!("a segment may take {bound} bytes, the limit is {limit}")));
     }
-    let planes = encode_planes(isa, chunk, options.level, layers.clone(), key.side)?;
-    let mut bytes =
-        [&[0; HEADER_BYTES], planes.tiles.index(), planes.preamble.as_slice(), planes.tiles.tiles()].concat();
-    let header = SegmentHeader {
-        key,
-        geometry: *geometry,
-        num_tokens,
-        first_layer: layers.start,
-        num_layers: layers.len(),
-        level: options.level,
-        distortion: planes.errors.distortion(),
-        preamble_bytes: planes.preamble.len(),
-        encoded_bytes: bytes.len(),
-    };
-    let (head, body) = bytes.split_at_mut(HEADER_BYTES);
-    head.copy_from_slice(&header.to_bytes(body));
-    Ok(Segment { key, bytes })
+    let mut qualities: Vec<EncodedPlanes> = Vec::new();
+    qualities.resize_with(usize::from(options.level.qualities(side)), EncodedPlanes::default);
+    let position = position(options)?.filter(|_| side == Side::K);
+    if let (Some(position), Some(base)) = (&position, qualities.first_mut()) {
+        RopeFields::write_scaling(position, &mut base.preamble);
+    }
+    for layer in layers.clone() {
+        levels::encode_plane(isa, options.level, &Plane::of_chunk(chunk, layer, side), around, &mut qualities)?;
+    }
+    let rope = position.map(|position| RopeFields::new(&position));
+    let segments = (0..).zip(qualities).map(|(quality, planes)| {
+        let key = SegmentKey { quality, layer_group, side };
+        let header = SegmentHeader {
+            key,
+            geometry: *chunk.geometry(),
+            num_tokens: chunk.num_tokens(),
+            first_layer: layers.start,
+            num_layers: layers.len(),
+            level: options.level,
+            distortion: planes.errors.distortion(),
+            rope,
+            preamble_bytes: planes.preamble.len(),
+            encoded_bytes: 0,
+        };
+        seal(header, &planes)
+    });
+    Ok(segments.collect())
 }
 
-fn encode_planes(isa: Isa, chunk: &KvChunk, level: Level, layers: Range<usize>, side: Side) -> Result<EncodedPlanes> {
-    let geometry = chunk.geometry();
-    let shape = PlaneShape::new(geometry, chunk.num_tokens());
-    let mut planes = EncodedPlanes::default();
-    for layer in layers {
-        let plane = Plane { geometry, layer, side, shape, bytes: chunk.plane(layer, side) };
-        levels::encode_plane(isa, level, &plane, &mut planes)?;
-    }
-    Ok(planes)
+/// Puts a segment together.
+fn seal(header: SegmentHeader, planes: &EncodedPlanes) -> Segment {
+    let mut bytes =
+        [&[0; HEADER_BYTES], planes.tiles.index(), planes.preamble.as_slice(), planes.tiles.tiles()].concat();
+    let header = SegmentHeader { encoded_bytes: bytes.len(), ..header };
+    let (head, body) = bytes.split_at_mut(HEADER_BYTES);
+    head.copy_from_slice(&header.to_bytes(body));
+    Segment { key: header.key, bytes }
 }

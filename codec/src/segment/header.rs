@@ -6,21 +6,20 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::rope_fields::RopeFields;
 use crate::cursor::Cursor;
 use crate::model::MODEL_SET;
 use crate::{Distortion, Dtype, Error, Geometry, KvChunk, Level, Result, SegmentKey, Side};
 
 const MAGIC: [u8; 4] = *b"KVDS";
 /// Version of the segment format that this build writes and reads.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 96;
 /// Bytes of the header before the checksum, which is its last field.
 const CHECKED_BYTES: usize = 88;
 /// No profile: the level needs none.
 const NO_PROFILE: u64 = 0;
-/// Keys are coded as they are, after RoPE; the parameters of RoPE are not used.
-const ROPE_UNUSED: u8 = 0;
 
 /// What a segment says about itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +31,7 @@ pub struct SegmentHeader {
     pub(crate) num_layers: usize,
     pub(crate) level: Level,
     pub(crate) distortion: Distortion,
+    pub(crate) rope: Option<RopeFields>,
     pub(crate) preamble_bytes: usize,
     pub(crate) encoded_bytes: usize,
 }
@@ -45,11 +45,12 @@ impl SegmentHeader {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let mut fields = fields_of(bytes)?;
         let level = known("level", fields.u8("level")?, Level::from_code)?;
-        let quality = known("quality layer", fields.u8("quality layer")?, |quality| (quality == 0).then_some(quality))?;
+        let quality = fields.u8("quality layer")?;
         let side = known("side", fields.u8("side")?, side_from_code)?;
+        known("quality layer", quality, |quality| (quality < level.qualities(side)).then_some(()))?;
         let dtype = known("dtype", fields.u8("dtype")?, Dtype::from_code)?;
         known("model set", fields.u8("model set")?, |set| (set == MODEL_SET).then_some(()))?;
-        known("RoPE kind", fields.u8("RoPE kind")?, |kind| (kind == ROPE_UNUSED).then_some(()))?;
+        let rope_kind = fields.u8("RoPE kind")?;
         let geometry = read_geometry(&mut fields, dtype)?;
         let num_tokens = usize::from(fields.u16("number of tokens")?);
         let layer_group = fields.u16("layer group")?;
@@ -58,7 +59,7 @@ impl SegmentHeader {
         let reserved = fields.u16("reserved")?;
         let preamble_bytes = fields.u32("length of the preamble")? as usize;
         known("profile", fields.u64("profile")?, |id| (id == NO_PROFILE).then_some(()))?;
-        let rope = [fields.u64("RoPE theta")?, fields.u64("first position")?];
+        let rope = RopeFields::parse(rope_kind, &mut fields)?;
         let distortion = read_distortion(&mut fields)?;
         let last_layer = first_layer.saturating_add(num_layers);
         if num_tokens == 0 || num_tokens > KvChunk::MAX_TOKENS || num_layers == 0 || last_layer > geometry.num_layers()
@@ -68,8 +69,8 @@ impl SegmentHeader {
                 geometry.num_layers()
             )));
         }
-        if reserved != 0 || rope != [0; 2] {
-            return Err(fields.corrupt(format!("reserved fields are {reserved}, {rope:?}")));
+        if reserved != 0 || rope.is_some() != (level.needs_rope() && side == Side::K) {
+            return Err(fields.corrupt(format!("reserved field {reserved}, {side:?} at level {level} with {rope:?}")));
         }
         let key = SegmentKey { quality, layer_group, side };
         let encoded_bytes = bytes.len();
@@ -81,6 +82,7 @@ impl SegmentHeader {
             num_layers,
             level,
             distortion,
+            rope,
             preamble_bytes,
             encoded_bytes,
         })
@@ -94,7 +96,8 @@ impl SegmentHeader {
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&[self.level as u8, self.key.quality, self.key.side as u8]);
-        bytes.extend_from_slice(&[self.geometry.dtype() as u8, MODEL_SET, ROPE_UNUSED]);
+        let (rope_kind, rope) = RopeFields::to_bytes(self.rope.as_ref());
+        bytes.extend_from_slice(&[self.geometry.dtype() as u8, MODEL_SET, rope_kind]);
         for field in [num_layers, num_kv_heads, head_dim, narrow(self.num_tokens), self.key.layer_group] {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
@@ -105,7 +108,7 @@ impl SegmentHeader {
             &u32::try_from(self.preamble_bytes).expect("a segment's bound fits 32 bits").to_le_bytes(),
         );
         bytes.extend_from_slice(&NO_PROFILE.to_le_bytes());
-        bytes.extend_from_slice(&[0; 16]);
+        bytes.extend_from_slice(&rope);
         for measure in [self.distortion.mse, self.distortion.max_error, self.distortion.max_head_error_norm] {
             bytes.extend_from_slice(&measure.to_le_bytes());
         }
@@ -154,6 +157,22 @@ impl SegmentHeader {
     /// Bytes of the whole segment.
     pub fn encoded_bytes(&self) -> usize {
         self.encoded_bytes
+    }
+
+    /// Whether this is of the same planes, encoded in the same way, as a lower quality layer.
+    pub(crate) fn refines(&self, below: &Self) -> bool {
+        let planes = |header: &Self| {
+            let SegmentHeader { key, geometry, num_tokens, first_layer, num_layers, level, rope, .. } = *header;
+            (
+                (key.layer_group, key.side),
+                geometry,
+                num_tokens,
+                first_layer..first_layer.saturating_add(num_layers),
+                level,
+                rope,
+            )
+        };
+        planes(self) == planes(below)
     }
 
     /// Tiles held: one per layer and kv head.

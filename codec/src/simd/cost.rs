@@ -2,41 +2,28 @@
 
 use super::Isa;
 use super::isa::Kind;
-use crate::model::MAX_ALPHABET;
+use crate::model::ALPHABET;
 
-/// Code lengths by symbol, then by model: models lie side by side.
-pub(crate) type CostTable = [[u32; MAX_ALPHABET]; MAX_ALPHABET];
+/// Models of a family, at most.
+pub(crate) const MAX_MODELS: usize = 80;
 
-/// Counts symbols below 32.
-pub(crate) fn histogram(isa: Isa, symbols: &[u8]) -> [u32; MAX_ALPHABET] {
-    match isa.kind() {
-        Kind::Scalar => histogram_scalar(symbols),
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => super::avx512::histogram(symbols),
-    }
-}
+/// Code lengths of symbols `2 p` and `2 p + 1` under each model: `[p][model]`.
+pub(crate) type CostTable = [[[i16; 2]; MAX_MODELS]; ALPHABET / 2];
 
-fn histogram_scalar(symbols: &[u8]) -> [u32; MAX_ALPHABET] {
-    let mut counts = [0u32; MAX_ALPHABET];
-    symbols.iter().for_each(|&symbol| counts[usize::from(symbol)] += 1);
-    counts
-}
-
-/// Sums of code lengths under each model; `counts` has the alphabet's length. A channel has at most 4096 symbols of at
-/// most 12 bits, in units of 2^-8, so no sum overflows.
-pub(crate) fn weigh(isa: Isa, counts: &[u32], costs: &CostTable) -> [u32; MAX_ALPHABET] {
+/// Sums of code lengths under each model. Counts and code lengths are at most 4096, so no sum overflows.
+pub(crate) fn weigh(isa: Isa, counts: &[u16; ALPHABET], costs: &CostTable) -> [i32; MAX_MODELS] {
     match isa.kind() {
         Kind::Scalar => weigh_scalar(counts, costs),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => super::avx512::weigh(counts, costs),
+        Kind::Avx2 => super::avx2::weigh(counts, costs),
     }
 }
 
-fn weigh_scalar(counts: &[u32], costs: &CostTable) -> [u32; MAX_ALPHABET] {
-    let mut sums = [0u32; MAX_ALPHABET];
-    for (&count, costs) in counts.iter().zip(costs) {
-        for (sum, &cost) in sums.iter_mut().zip(costs) {
-            *sum = sum.wrapping_add(count.wrapping_mul(cost));
+fn weigh_scalar(counts: &[u16; ALPHABET], costs: &CostTable) -> [i32; MAX_MODELS] {
+    let mut sums = [0i32; MAX_MODELS];
+    for (counts, costs) in counts.as_chunks::<2>().0.iter().zip(costs) {
+        for (sum, costs) in sums.iter_mut().zip(costs) {
+            *sum += i32::from(counts[0]) * i32::from(costs[0]) + i32::from(counts[1]) * i32::from(costs[1]);
         }
     }
     sums

@@ -4,35 +4,43 @@ use super::Isa;
 use super::isa::Kind;
 use crate::Result;
 use crate::model::Model;
-use crate::rows::SymbolRows;
+use crate::rows::{BLOCK_CHANNELS, TileRows};
 use crate::tile::rans::Decoder;
 
-/// Most tiles that are decoded in lockstep: enough to hide the latency of a coder's chain of dependent steps.
-pub(crate) const TILES: usize = 4;
+/// Most tiles that are coded in lockstep: enough to hide the latency of a coder's chain of dependent steps.
+pub(crate) const TILES: usize = 2;
 
-/// Decodes the next channels of up to [`TILES`] tiles.
+/// The models of a block of channels; those without one have no coded symbols.
+pub(crate) type BlockModels = [Option<&'static Model>; BLOCK_CHANNELS];
+
+/// Decodes the next block of channels of up to [`TILES`] tiles into block `block` of their rows. Rows of channels without
+/// a model are left as they are.
 ///
-/// `models`: each tile's channels; those without a model get zeros. Tiles, models and symbols are of equal number, and
-/// `symbols` have as many channels as there are models, of as many tokens as those of the other tiles.
-pub(crate) fn decode_channels(
+/// Tiles, models and rows are of equal number; `rows` have equally many channels and tokens.
+pub(crate) fn decode_block(
     isa: Isa,
     tiles: &mut [Decoder<'_>],
-    models: &[Vec<Option<&Model>>],
-    symbols: &mut [SymbolRows],
+    models: &[BlockModels],
+    rows: &mut [TileRows],
+    block: usize,
 ) -> Result<()> {
+    for (tile, models) in tiles.iter().zip(models) {
+        if models.iter().any(Option::is_some) {
+            tile.check_states()?;
+        }
+    }
     match isa.kind() {
-        Kind::Scalar => decode_scalar(tiles, models, symbols),
+        Kind::Scalar => decode_scalar(tiles, models, rows, block),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => super::avx512::decode_channels(tiles, models, symbols),
+        Kind::Avx2 => super::avx2::decode_block(tiles, models, rows, block),
     }
 }
 
-fn decode_scalar(tiles: &mut [Decoder<'_>], models: &[Vec<Option<&Model>>], symbols: &mut [SymbolRows]) -> Result<()> {
-    for ((tile, models), symbols) in tiles.iter_mut().zip(models).zip(symbols) {
+fn decode_scalar(tiles: &mut [Decoder<'_>], models: &[BlockModels], rows: &mut [TileRows], block: usize) -> Result<()> {
+    for ((tile, models), rows) in tiles.iter_mut().zip(models).zip(rows) {
         for (channel, model) in models.iter().enumerate() {
-            match model {
-                Some(model) => tile.channel(model, symbols.channel_mut(channel))?,
-                None => symbols.channel_mut(channel).fill(0),
+            if let Some(model) = model {
+                rows.channel_mut(block * BLOCK_CHANNELS + channel).try_for_each(|row| tile.row(model, row))?;
             }
         }
     }

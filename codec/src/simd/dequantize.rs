@@ -1,65 +1,102 @@
-//! Symbols to elements by a table per token.
+//! Values to elements by a table per token.
 
 use super::Isa;
 use super::isa::Kind;
-use crate::model::MAX_ALPHABET;
-use crate::plane::ChannelBlock;
-use crate::rows::SymbolRows;
+use super::turn::turn;
+use crate::element::Element;
+use crate::plane::{BlockViewMut, PlaneShape};
+use crate::rows::Square;
+use crate::tile::rans::LANES;
 
-/// What the symbols of a plane stand for.
-#[derive(Debug)]
-pub(crate) struct Dequantizer {
-    /// `[token][32]`: the element of each symbol; with 16 symbols, twice.
-    pub(crate) elements: Vec<u8>,
-    /// Bytes of an element.
-    pub(crate) element_bytes: usize,
-    /// The alphabet's size less one.
-    pub(crate) symbol_mask: u8,
-}
+/// The elements of the magnitudes 0 to 15 of a token's values, byte by byte from the lowest: those of the negative values
+/// have the sign bit too.
+pub(crate) type TokenTable = [[u8; 16]; 4];
 
-impl Dequantizer {
-    /// Elements of one token's symbols.
-    pub(crate) fn token(&self, token: usize) -> &[u8] {
-        let bytes = MAX_ALPHABET * self.element_bytes;
-        &self.elements[token * bytes..(token + 1) * bytes]
-    }
-}
-
-/// Writes the elements of a block of channels and gives the largest symbol.
-///
-/// `shifts`: what to add to the symbols of each channel, modulo the alphabet.
-pub(crate) fn dequantize(
-    isa: Isa,
-    dequantizer: &Dequantizer,
-    symbols: &SymbolRows,
-    shifts: &[u8],
-    block: &mut ChannelBlock<'_>,
-) -> u8 {
+/// The table of each token: magnitude `m` is the element nearest to `fractions[m] * scale`.
+pub(crate) fn token_tables<E: Element>(isa: Isa, fractions: &[f32; 16], scales: &[f32]) -> Vec<TokenTable> {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => match (dequantizer.element_bytes, shifts.try_into()) {
-            (2, Ok(shifts)) => super::avx512::dequantize(dequantizer, symbols, shifts, block),
-            _ => dequantize_scalar(dequantizer, symbols, shifts, block),
-        },
-        Kind::Scalar => dequantize_scalar(dequantizer, symbols, shifts, block),
+        Kind::Avx2 if E::IS_BF16 => super::avx2::token_tables(fractions, scales),
+        _ => scales.iter().map(|&scale| token_table::<E>(fractions, scale)).collect(),
     }
 }
 
-fn dequantize_scalar(
+fn token_table<E: Element>(fractions: &[f32; 16], scale: f32) -> TokenTable {
+    let mut table = [[0; 16]; 4];
+    for (magnitude, fraction) in fractions.iter().enumerate() {
+        let bytes = E::from_f32(fraction * scale).to_le_bytes();
+        table.iter_mut().zip(bytes).for_each(|(plane, byte)| plane[magnitude] = byte);
+    }
+    table
+}
+
+/// The element of a value, -15 to 15.
+pub(crate) fn element_of<E: Element>(table: &TokenTable, value: i8) -> u32 {
+    let magnitude = usize::from(value.unsigned_abs() % 16);
+    let sign = u32::from(value < 0) << (8 * E::BYTES - 1);
+    sign | table.iter().rev().fold(0, |bits, plane| bits << 8 | u32::from(plane[magnitude]))
+}
+
+/// What the values of a plane stand for.
+#[derive(Debug)]
+pub(crate) struct Dequantizer {
+    /// Of each token.
+    pub(crate) tables: Vec<TokenTable>,
+    /// Largest magnitude that a value may have, at most 15.
+    pub(crate) limit: u8,
+}
+
+/// The values of a block of channels of a head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ValueBlock<'a> {
+    pub(crate) head: usize,
+    pub(crate) block: usize,
+    pub(crate) rows: &'a [Square],
+}
+
+/// Writes the elements of blocks to their plane, and says whether all values are within the limit.
+///
+/// Rows are written one after the other, each in all blocks: blocks should be neighbours, in order.
+pub(crate) fn dequantize<E: Element>(
+    isa: Isa,
     dequantizer: &Dequantizer,
-    symbols: &SymbolRows,
-    shifts: &[u8],
-    block: &mut ChannelBlock<'_>,
-) -> u8 {
-    let mut largest = 0;
-    for (channel, shift) in shifts.iter().enumerate() {
-        for (token, coded) in symbols.channel(channel).iter().enumerate() {
-            let symbol = coded.wrapping_add(*shift) & dequantizer.symbol_mask;
-            largest = largest.max(symbol);
-            let from = usize::from(symbol) * dequantizer.element_bytes;
-            let element = &dequantizer.token(token)[from..from + dequantizer.element_bytes];
-            block.element_mut(token, channel).copy_from_slice(element);
+    blocks: &[ValueBlock<'_>],
+    shape: &PlaneShape,
+    plane: &mut [u8],
+) -> bool {
+    let mut within = true;
+    let wide = match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 if E::BYTES == 2 => {
+            within &= super::avx2::dequantize(dequantizer, blocks, shape, plane);
+            true
+        }
+        _ => false,
+    };
+    for values in blocks {
+        let mut view = BlockViewMut::new(shape, plane, values.head, values.block);
+        for (row, (square, tables)) in values.rows.iter().zip(dequantizer.tables.chunks(LANES)).enumerate() {
+            if !wide || shape.square_start(row * LANES, values.head, values.block).is_none() {
+                within &= dequantize_lines::<E>(tables, dequantizer.limit, &turn(isa, square), row, &mut view);
+            }
         }
     }
-    largest
+    within
+}
+
+fn dequantize_lines<E: Element>(
+    tables: &[TokenTable],
+    limit: u8,
+    values: &Square,
+    row: usize,
+    block: &mut BlockViewMut<'_>,
+) -> bool {
+    let mut within = true;
+    for ((token, table), values) in (row * LANES..).zip(tables).zip(values) {
+        for (element, value) in block.line_mut(token).chunks_exact_mut(E::BYTES).zip(values) {
+            E::store(element_of::<E>(table, value.cast_signed()), element);
+            within &= value.cast_signed().unsigned_abs() <= limit;
+        }
+    }
+    within
 }

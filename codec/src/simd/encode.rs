@@ -3,21 +3,29 @@
 use super::Isa;
 use super::isa::Kind;
 use crate::model::Model;
-use crate::rows::SymbolRows;
-use crate::tile::rans::{self, Stream};
+use crate::rows::TileRows;
+use crate::tile::rans::Encoder;
 
-/// Encodes the symbols of some tiles, each from its own first state.
+/// Encodes the symbols of up to [`TILES`](super::TILES) tiles.
 ///
-/// `models`: each tile's channels; those without a model are not coded. Their symbols are zeros.
-pub(crate) fn encode_channels(isa: Isa, models: &[Vec<Option<&Model>>], symbols: &[SymbolRows]) -> Vec<Stream> {
+/// `models`: each tile's channels; those without a model are not coded. Every coded symbol has slots in its model.
+pub(crate) fn encode_tiles(isa: Isa, models: &[Vec<Option<&'static Model>>], rows: &[&TileRows]) -> Vec<Encoder> {
+    let mut encoders: Vec<Encoder> =
+        rows.iter().map(|rows| Encoder::new(rows.num_channels() * rows.num_tokens(), rows.num_tokens())).collect();
     match isa.kind() {
-        Kind::Scalar => models.iter().zip(symbols).map(|(models, symbols)| encode_tile(models, symbols)).collect(),
+        Kind::Scalar => encode_scalar(&mut encoders, models, rows),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 => super::avx512::encode_channels(models, symbols),
+        Kind::Avx2 => super::avx2::encode_tiles(&mut encoders, models, rows),
     }
+    encoders
 }
 
-fn encode_tile(models: &[Option<&Model>], symbols: &SymbolRows) -> Stream {
-    let channels = models.iter().enumerate();
-    rans::encode(channels.filter_map(|(channel, model)| Some(((*model)?, symbols.channel(channel)))))
+fn encode_scalar(encoders: &mut [Encoder], models: &[Vec<Option<&'static Model>>], rows: &[&TileRows]) {
+    for ((encoder, models), rows) in encoders.iter_mut().zip(models).zip(rows) {
+        for (channel, model) in models.iter().enumerate().rev() {
+            if let Some(model) = model {
+                rows.channel(channel).rev().for_each(|row| encoder.push_row(model, row));
+            }
+        }
+    }
 }

@@ -11,7 +11,7 @@ pub struct Isa(Kind);
 pub(super) enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
-    Avx512,
+    Avx2,
 }
 
 impl Isa {
@@ -20,20 +20,20 @@ impl Isa {
 
     /// What this processor has, from the plainest to the best.
     pub fn available() -> Vec<Self> {
-        [Some(Self::SCALAR), Self::detect_avx512()].into_iter().flatten().collect()
+        [Some(Self::SCALAR), Self::detect_avx2()].into_iter().flatten().collect()
     }
 
     /// The best that this processor has.
     pub fn best() -> Self {
-        Self::detect_avx512().unwrap_or(Self::SCALAR)
+        Self::detect_avx2().unwrap_or(Self::SCALAR)
     }
 
-    /// The lower-case name: `scalar` or `avx512`.
+    /// The lower-case name: `scalar` or `avx2`.
     pub const fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => "avx512",
+            Kind::Avx2 => "avx2",
         }
     }
 
@@ -41,23 +41,18 @@ impl Isa {
         self.0
     }
 
-    /// AVX-512 with byte permutations, expansion and compression: F, BW, DQ, VL, VBMI and VBMI2, in Intel's processors
-    /// from Ice Lake and AMD's from Zen 4.
+    /// AVX2 with bit manipulation: in Intel's processors from Haswell and AMD's from Zen.
     #[cfg(target_arch = "x86_64")]
-    fn detect_avx512() -> Option<Self> {
-        let present = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vbmi")
-            && is_x86_feature_detected!("avx512vbmi2")
-            && is_x86_feature_detected!("popcnt")
-            && is_x86_feature_detected!("bmi2");
-        present.then_some(Self(Kind::Avx512))
+    fn detect_avx2() -> Option<Self> {
+        let present = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt");
+        present.then_some(Self(Kind::Avx2))
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn detect_avx512() -> Option<Self> {
+    fn detect_avx2() -> Option<Self> {
         None
     }
 }

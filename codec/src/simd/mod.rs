@@ -3,26 +3,36 @@
 //! This module owns the choice of instruction set and all of the crate's `unsafe` code. Invariant: every path gives the
 //! bytes, elements and kinds of error of the scalar one.
 
+mod bf16;
 mod cost;
 mod decode;
 mod dequantize;
 mod encode;
 mod isa;
-mod join;
+#[allow(unsafe_code, reason = "calls of functions compiled for an instruction set")]
+mod lines;
+mod magnitude;
 mod quantize;
-mod scale;
-mod split;
+mod turn;
+mod values;
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
-mod avx512;
+mod avx2;
 
-pub(crate) use cost::{CostTable, histogram, weigh};
-pub(crate) use decode::{TILES, decode_channels};
-pub(crate) use dequantize::{Dequantizer, dequantize};
-pub(crate) use encode::encode_channels;
+pub(crate) use bf16::{join, split};
+pub(crate) use cost::{CostTable, MAX_MODELS, weigh};
+pub(crate) use decode::{BlockModels, TILES, decode_block};
+pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
+pub(crate) use encode::encode_tiles;
 pub use isa::Isa;
-pub(crate) use join::{Bf16Rows, join_bf16};
+pub(crate) use lines::{
+    Grid, Knowledge, Scales, add_moments, measure, narrow, put_lines, quantize_line, restore, restore_from, rotate,
+    rotate_back, widen,
+};
+pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
-pub(crate) use scale::largest_magnitude;
-pub(crate) use split::split_bf16;
+pub(crate) use turn::{turn, turn_into};
+pub(crate) use values::{
+    Moments, RUN, Window, from_symbols, from_symbols_short, moments, put_fractions, take_fractions, to_symbols,
+};

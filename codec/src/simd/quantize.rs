@@ -1,65 +1,92 @@
-//! Elements to symbols, with the error that this makes.
+//! Elements to values, with the error that this makes.
 
 use super::Isa;
+use super::dequantize::{TokenTable, element_of};
 use super::isa::Kind;
 use crate::element::Element;
-use crate::model::MAX_ALPHABET;
-use crate::plane::HeadView;
-use crate::rows::SymbolRows;
-use crate::tile::rans::LANES;
+use crate::plane::BlockView;
+use crate::rows::{Square, row_tokens};
 
-/// The quantizer of a plane: `symbol = round(value * factor + center)`, ties to even.
+/// Sums of squares that each head of a token is measured by.
+pub(crate) const PARTIAL_SUMS: usize = 8;
+
+/// The partial sum that channel `d` of a head belongs to.
+pub(crate) const fn partial_of(d: usize) -> usize {
+    d % 4 + d / 8 % 2 * 4
+}
+
+/// The quantizer of a plane: `value = round(element * factor + center) - center`, ties to even.
 #[derive(Debug)]
 pub(crate) struct Quantizer {
-    pub(crate) center: f32,
-    /// What each symbol stands for, of the scale.
-    pub(crate) fractions: [f32; MAX_ALPHABET],
-    /// Of each token. Where the factor is not finite, all symbols are 0.
+    pub(crate) center: u8,
+    /// Of each token. Where the factor is not finite, all values are `-center`.
     pub(crate) factors: Vec<f32>,
-    /// Of each token: no element's magnitude is larger.
-    pub(crate) scales: Vec<f32>,
+    /// What the values of each token decode to.
+    pub(crate) tables: Vec<TokenTable>,
 }
 
-/// The error of one head.
+/// The error of one head, in `f32`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct HeadErrors {
-    /// Sum of the squares of each token, in the order of `d`.
-    pub(crate) squares: Vec<f64>,
-    /// Largest magnitude.
-    pub(crate) max_error: f64,
+    /// Sums of squares of each token: see [`partial_of`].
+    pub(crate) squares: Vec<[f32; PARTIAL_SUMS]>,
+    /// Largest magnitude of the errors in each partial sum.
+    pub(crate) largest: [f32; PARTIAL_SUMS],
 }
 
-/// Writes the symbols of a head, `[d][token]`.
+impl HeadErrors {
+    /// No errors yet.
+    pub(crate) fn new(num_tokens: usize) -> Self {
+        Self { squares: vec![[0.0; PARTIAL_SUMS]; num_tokens], largest: [0.0; PARTIAL_SUMS] }
+    }
+
+    /// Takes in the error of channel `d` of a token.
+    pub(crate) fn add(&mut self, token: usize, d: usize, error: f32) {
+        let partial = partial_of(d);
+        self.squares[token][partial] += error * error;
+        self.largest[partial] = self.largest[partial].max(error.abs());
+    }
+}
+
+/// Values of row `row` of a block of 32 channels, `[token][channel]`.
 pub(crate) fn quantize<E: Element>(
     isa: Isa,
     quantizer: &Quantizer,
-    head: &HeadView<'_>,
-    symbols: &mut SymbolRows,
-) -> HeadErrors {
-    match isa.kind() {
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 if E::BYTES == 2 && E::RAW_BITS == u8::BITS && head.head_dim.is_multiple_of(8) => {
-            super::avx512::quantize(quantizer, head, symbols)
+    block: &BlockView<'_>,
+    row: usize,
+    errors: &mut HeadErrors,
+) -> Square {
+    let mut values = [[0; 32]; 32];
+    let first = row * values.len();
+    let num_tokens = row_tokens(quantizer.factors.len(), row);
+    for (token, values) in (first..first + num_tokens).zip(&mut values) {
+        let line = block.line(token);
+        match (isa.kind(), <&[u8; 64]>::try_from(line)) {
+            #[cfg(target_arch = "x86_64")]
+            (Kind::Avx2, Ok(line)) if E::IS_BF16 && quantizer.factors[token].is_finite() => {
+                super::avx2::quantize_line(quantizer, token, line, errors, values);
+            }
+            _ => quantize_line::<E>(quantizer, token, line, errors, values),
         }
-        _ => quantize_scalar::<E>(quantizer, head, symbols),
     }
+    values
 }
 
-fn quantize_scalar<E: Element>(quantizer: &Quantizer, head: &HeadView<'_>, symbols: &mut SymbolRows) -> HeadErrors {
-    let stride = symbols.rows_per_channel() * LANES;
-    let bytes = symbols.rows_mut().as_flattened_mut();
-    let mut errors = HeadErrors { squares: vec![0.0; head.num_tokens], max_error: 0.0 };
-    for (token, square) in errors.squares.iter_mut().enumerate() {
-        let (factor, scale) = (quantizer.factors[token], quantizer.scales[token]);
-        let values = head.token(token).chunks_exact(E::BYTES).map(|element| E::to_f32(E::load(element)));
-        for (value, place) in values.zip(bytes[token..].iter_mut().step_by(stride)) {
-            let scaled = value * factor + quantizer.center;
-            *place = if scaled.is_finite() { scaled.round_ties_even() as u8 } else { 0 };
-            let decoded = E::to_f32(E::from_f32(quantizer.fractions[usize::from(*place)] * scale));
-            let error = f64::from(decoded) - f64::from(value);
-            *square += error * error;
-            errors.max_error = errors.max_error.max(error.abs());
-        }
+fn quantize_line<E: Element>(
+    quantizer: &Quantizer,
+    token: usize,
+    line: &[u8],
+    errors: &mut HeadErrors,
+    values: &mut [u8; 32],
+) {
+    let (factor, center) = (quantizer.factors[token], f32::from(quantizer.center));
+    for ((channel, element), value) in line.chunks_exact(E::BYTES).enumerate().zip(values) {
+        let exact = E::to_f32(E::load(element));
+        let scaled = exact * factor + center;
+        let symbol = if scaled.is_finite() { scaled.round_ties_even() } else { 0.0 };
+        let quantized = (symbol - center) as i8;
+        *value = quantized.cast_unsigned();
+        let decoded = E::to_f32(element_of::<E>(&quantizer.tables[token], quantized));
+        errors.add(token, channel, decoded - exact);
     }
-    errors
 }

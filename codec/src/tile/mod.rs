@@ -13,7 +13,7 @@ pub(crate) mod rans;
 
 use crate::Result;
 use crate::cursor::Cursor;
-use rans::{Decoder, LANES, STATE_BYTES, Stream, WORD_BYTES};
+use rans::{Decoder, Encoder, LANES, STATE_BYTES, WORD_BYTES};
 
 /// Tiles, and the parts of one that are read as words, lie on multiples of this.
 pub(crate) const ALIGNMENT: usize = 4;
@@ -28,10 +28,10 @@ const CODED: u8 = 1;
 pub(crate) struct CodedTile {
     /// Parameters of each channel.
     pub(crate) parameters: Vec<u8>,
-    /// Lanes in use: 0 when no channel has symbols.
-    pub(crate) num_lanes: usize,
+    /// Whether any channel has symbols.
+    pub(crate) has_states: bool,
     /// The symbols.
-    pub(crate) stream: Stream,
+    pub(crate) stream: Encoder,
     /// Raw bits, row by row.
     pub(crate) raw: Vec<u8>,
     /// Values outside of their channel's alphabet.
@@ -43,19 +43,21 @@ impl CodedTile {
     pub(crate) fn encoded_bytes(&self) -> usize {
         coded_bytes(
             self.parameters.len(),
-            self.num_lanes,
-            self.stream.words.len(),
+            if self.has_states { self.stream.states().count() } else { 0 },
+            self.stream.words().len(),
             self.raw.len().saturating_add(self.escapes.len()),
         )
     }
 
     /// Appends the tile.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        write_header(CODED, self.num_lanes, self.stream.words.len(), out);
+        write_header(CODED, self.has_states, self.stream.words().len(), out);
         out.extend_from_slice(&self.parameters);
         pad(out);
-        out.extend(self.stream.states.iter().take(self.num_lanes).flat_map(|state| state.to_le_bytes()));
-        write_words(&self.stream.words, out);
+        if self.has_states {
+            out.extend(self.stream.states().flat_map(u32::to_le_bytes));
+        }
+        write_words(self.stream.words(), out);
         out.extend_from_slice(&self.raw);
         out.extend_from_slice(&self.escapes);
         pad(out);
@@ -64,7 +66,7 @@ impl CodedTile {
 
 /// Appends a tile that holds its elements as they are: `[token][head_dim]`.
 pub(crate) fn write_verbatim<'a>(head: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-    write_header(VERBATIM, 0, 0, out);
+    write_header(VERBATIM, false, 0, out);
     head.for_each(|elements| out.extend_from_slice(elements));
     pad(out);
 }
@@ -76,10 +78,9 @@ fn write_words(words: &[u16], out: &mut Vec<u8>) {
     room.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_le_bytes());
 }
 
-fn write_header(coding: u8, num_lanes: usize, num_words: usize, out: &mut Vec<u8>) {
-    let num_lanes = u8::try_from(num_lanes).expect("at most 32 lanes");
+fn write_header(coding: u8, has_states: bool, num_words: usize, out: &mut Vec<u8>) {
     let num_words = u32::try_from(num_words).expect("at most a word per element, which a segment's bound limits");
-    out.extend_from_slice(&[coding, num_lanes, 0, 0]);
+    out.extend_from_slice(&[coding, u8::from(has_states), 0, 0]);
     out.extend_from_slice(&num_words.to_le_bytes());
 }
 
@@ -91,16 +92,15 @@ pub(crate) fn pad(out: &mut Vec<u8>) {
 /// Bytes of a coded tile whose parts have the sizes given; `tail_bytes` are raw bits and escapes.
 pub(crate) const fn coded_bytes(
     parameter_bytes: usize,
-    num_lanes: usize,
+    num_tokens: usize,
     num_words: usize,
     tail_bytes: usize,
 ) -> usize {
-    let states = num_lanes.saturating_mul(STATE_BYTES);
-    let words = num_words.saturating_mul(WORD_BYTES);
+    let states = if num_tokens < LANES { num_tokens } else { LANES };
     HEADER_BYTES
         .saturating_add(parameter_bytes.next_multiple_of(ALIGNMENT))
-        .saturating_add(states)
-        .saturating_add(words)
+        .saturating_add(states.saturating_mul(STATE_BYTES))
+        .saturating_add(num_words.saturating_mul(WORD_BYTES))
         .saturating_add(tail_bytes)
         .next_multiple_of(ALIGNMENT)
 }
@@ -127,22 +127,22 @@ pub(crate) enum Tile<'a> {
 }
 
 impl<'a> Tile<'a> {
-    /// Reads the frame of a tile whose channels have `parameter_bytes` bytes of parameters in all.
-    pub(crate) fn parse(mut bytes: Cursor<'a>, parameter_bytes: usize) -> Result<Self> {
-        let [coding, num_lanes, reserved @ ..] = bytes.array::<4>("a tile's header")?;
+    /// Reads the frame of a tile whose channels have `parameter_bytes` bytes of parameters in all, of `num_tokens` tokens.
+    pub(crate) fn parse(mut bytes: Cursor<'a>, parameter_bytes: usize, num_tokens: usize) -> Result<Self> {
+        let [coding, has_states, reserved @ ..] = bytes.array::<4>("a tile's header")?;
         let num_words = bytes.u32("a tile's number of words")?;
-        match coding {
+        match (coding, has_states) {
             _ if reserved != [0; 2] => Err(bytes.corrupt(format!("reserved bytes of a tile are {reserved:?}"))),
-            VERBATIM if num_lanes == 0 && num_words == 0 => Ok(Self::Verbatim(bytes)),
-            CODED if usize::from(num_lanes) <= LANES => {
+            (VERBATIM, 0) if num_words == 0 => Ok(Self::Verbatim(bytes)),
+            (CODED, 0 | 1) => {
                 let mut parameters =
                     bytes.split(parameter_bytes.next_multiple_of(ALIGNMENT), "the parameters of a tile's channels")?;
                 let values = parameters.take(parameter_bytes, "the parameters of a tile's channels")?;
                 parameters.finish_padding(ALIGNMENT)?;
-                let symbols = Decoder::parse(&mut bytes, usize::from(num_lanes), num_words as usize)?;
+                let symbols = Decoder::parse(&mut bytes, has_states == 1, num_tokens, num_words as usize)?;
                 Ok(Self::Coded { parameters: values, symbols, tail: bytes })
             }
-            _ => Err(bytes.corrupt(format!("tile coding {coding} with {num_lanes} lanes and {num_words} words"))),
+            _ => Err(bytes.corrupt(format!("tile coding {coding} with states {has_states} and {num_words} words"))),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The entropy coder: 32 interleaved rANS coders, lanes along tokens.
 //!
-//! A row is up to 32 consecutive tokens of one channel, one token per lane, all under the same model. The lanes share
-//! one stream of 16-bit words; within a row they refill in lane order. A short row leaves its upper lanes as they are.
+//! A row is up to 32 consecutive tokens of one channel, all under the same model, one coder for each. The coders share
+//! one stream of 16-bit words; within a row they refill in the order of their numbers. Coders whose token is beyond a
+//! short row leave their states as they are.
 //! Source: Duda, "Asymmetric numeral systems" (arXiv:1311.2540), range variant; Giesen, "Interleaved entropy coders"
 //! (arXiv:1402.3392).
 #![cfg_attr(
@@ -18,135 +19,200 @@ pub(crate) const LANES: usize = 32;
 /// Lower end of the interval of states, and the state that encoding starts from.
 pub(crate) const STATE_FLOOR: u32 = 1 << 16;
 const WORD_BITS: u32 = 16;
-/// Bytes of a lane's state in a tile.
+/// Bytes of a coder's state in a tile.
 pub(crate) const STATE_BYTES: usize = 4;
 /// Bytes of a word in a tile.
 pub(crate) const WORD_BYTES: usize = 2;
+/// Words that vectors may write before the first one.
+const SLACK_WORDS: usize = 8;
 
-/// States and words from which a [`Decoder`] gives back the symbols.
+/// The token of each row that coder `lane` codes: bytes that vectors take from the four quarters of 32 states lie in the
+/// order of tokens.
+pub(crate) const fn token_of(lane: usize) -> usize {
+    4 * (lane % 8) + lane / 8
+}
+
+/// The token of each coder.
+const TOKENS: [usize; LANES] = {
+    let mut tokens = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        tokens[lane] = token_of(lane);
+        lane += 1;
+    }
+    tokens
+};
+
+/// Encodes rows, the last one first.
 #[derive(Debug)]
-pub(crate) struct Stream {
-    pub(crate) states: [u32; LANES],
-    pub(crate) words: Vec<u16>,
+pub(crate) struct Encoder {
+    states: [u32; LANES],
+    /// Written from the end to the start.
+    words: Vec<u16>,
+    start: usize,
+    num_lanes: usize,
 }
 
-/// Encodes channel after channel: each its model and its symbols, token by token.
-pub(crate) fn encode<'a>(channels: impl DoubleEndedIterator<Item = (&'a Model, &'a [u8])>) -> Stream {
-    let mut stream = Stream { states: [STATE_FLOOR; LANES], words: Vec::new() };
-    // What is encoded last is decoded first.
-    for (model, symbols) in channels.rev() {
-        for row in symbols.chunks(LANES).rev() {
-            stream.push_row(model, row);
+impl Encoder {
+    /// An encoder of at most `num_symbols` symbols in rows of channels of `num_tokens` tokens.
+    pub(crate) fn new(num_symbols: usize, num_tokens: usize) -> Self {
+        let room = SLACK_WORDS.saturating_add(num_symbols);
+        Self { states: [STATE_FLOOR; LANES], words: vec![0; room], start: room, num_lanes: num_tokens.min(LANES) }
+    }
+
+    /// Puts a row before those that are there.
+    pub(crate) fn push_row(&mut self, model: &Model, row: &[u8]) {
+        for lane in (0..LANES).rev() {
+            if let Some(&symbol) = row.get(TOKENS[lane]) {
+                self.push_symbol(lane, model, symbol);
+            }
         }
     }
-    stream.words.reverse();
-    stream
-}
 
-impl Stream {
-    fn push_row(&mut self, model: &Model, row: &[u8]) {
-        for (state, &symbol) in self.states.iter_mut().zip(row).rev() {
-            *state = push_symbol(*state, model, symbol, &mut self.words);
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "freq is at least 1, and state / freq < 2^24 once a word is out"
+    )]
+    #[expect(clippy::cast_possible_truncation, reason = "a word is the low end of the state")]
+    fn push_symbol(&mut self, lane: usize, model: &Model, symbol: u8) {
+        let (start, freq) = model.slice(symbol);
+        let mut state = self.states[lane];
+        if state >> (u32::BITS - PROBABILITY_BITS) >= freq {
+            self.start -= 1;
+            self.words[self.start] = state as u16;
+            state >>= WORD_BITS;
         }
+        self.states[lane] = (state / freq) << PROBABILITY_BITS | (start + state % freq);
+    }
+
+    /// States, words, and where the first word is: at least [`SLACK_WORDS`] and as many words from the start as there
+    /// are symbols to come.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [u32; LANES], &mut [u16], &mut usize) {
+        (&mut self.states, &mut self.words, &mut self.start)
+    }
+
+    /// The states that are stored: those of coders that have a token.
+    pub(crate) fn states(&self) -> impl Iterator<Item = u32> {
+        let lanes = TOKENS.iter().zip(&self.states).filter(|&(&token, _)| token < self.num_lanes);
+        lanes.map(|(_, &state)| state)
+    }
+
+    /// The words, in the order of reading.
+    pub(crate) fn words(&self) -> &[u16] {
+        self.words.get(self.start..).unwrap_or_default()
     }
 }
 
-#[expect(clippy::arithmetic_side_effects, reason = "freq is at least 1, and state / freq < 2^20 once a word is out")]
-#[expect(clippy::cast_possible_truncation, reason = "a word is the low end of the state")]
-fn push_symbol(state: u32, model: &Model, symbol: u8, words: &mut Vec<u16>) -> u32 {
-    let slice = model.slice(symbol);
-    let mut state = state;
-    if state >> (u32::BITS - PROBABILITY_BITS) >= slice.freq {
-        words.push(state as u16);
-        state >>= WORD_BITS;
-    }
-    (state / slice.freq) << PROBABILITY_BITS | (slice.start + state % slice.freq)
-}
-
-/// Gives back the symbols of a stream, channel after channel.
+/// Gives back the symbols of a stream, row after row.
 #[derive(Debug)]
 pub(crate) struct Decoder<'a> {
     states: [u32; LANES],
     num_lanes: usize,
-    words: &'a [[u8; WORD_BYTES]],
+    words: Words<'a>,
     offset: usize,
 }
 
+/// Words, of which 32 can be looked at wherever the next one is: behind the last there are zeros.
+#[derive(Debug)]
+pub(crate) struct Words<'a> {
+    words: &'a [[u8; WORD_BYTES]],
+    next: usize,
+    tail: [[u8; WORD_BYTES]; 2 * LANES],
+    tail_start: usize,
+}
+
+impl<'a> Words<'a> {
+    fn new(words: &'a [[u8; WORD_BYTES]]) -> Self {
+        let tail_start = words.len().saturating_sub(LANES);
+        let mut tail = [[0; WORD_BYTES]; 2 * LANES];
+        tail.iter_mut().zip(words.iter().skip(tail_start)).for_each(|(to, word)| *to = *word);
+        Self { words, next: 0, tail, tail_start }
+    }
+
+    /// The next 32 words; nothing when more than there are have been used.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<&[[u8; WORD_BYTES]; LANES]> {
+        match self.words.get(self.next..).and_then(<[_]>::first_chunk) {
+            Some(words) => Some(words),
+            None => self.tail.get(self.next.wrapping_sub(self.tail_start)..)?.first_chunk(),
+        }
+    }
+
+    /// Counts words as used, whether or not they were there.
+    #[inline]
+    pub(crate) fn advance(&mut self, num_words: usize) {
+        self.next = self.next.saturating_add(num_words);
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        let word = self.words.get(self.next)?;
+        self.advance(1);
+        Some(u32::from(u16::from_le_bytes(*word)))
+    }
+}
+
 impl<'a> Decoder<'a> {
-    /// Takes `num_lanes` states, then `num_words` words.
-    pub(crate) fn parse(bytes: &mut Cursor<'a>, num_lanes: usize, num_words: usize) -> Result<Self> {
+    /// Takes the states of channels of `num_tokens` tokens, then `num_words` words; without `has_states`, neither.
+    pub(crate) fn parse(bytes: &mut Cursor<'a>, has_states: bool, num_tokens: usize, num_words: usize) -> Result<Self> {
+        let num_lanes = if has_states { num_tokens.min(LANES) } else { 0 };
         let mut states = [STATE_FLOOR; LANES];
-        for state in states.iter_mut().take(num_lanes) {
-            *state = bytes.u32("a lane's state")?;
+        for (state, _) in states.iter_mut().zip(TOKENS).filter(|&(_, token)| token < num_lanes) {
+            *state = bytes.u32("a coder's state")?;
             if *state < STATE_FLOOR {
-                return Err(bytes.corrupt(format!("a lane starts at {state:#x}, below {STATE_FLOOR:#x}")));
+                return Err(bytes.corrupt(format!("a coder starts at {state:#x}, below {STATE_FLOOR:#x}")));
             }
         }
         let offset = bytes.offset();
         let words = bytes.take(num_words.saturating_mul(WORD_BYTES), "the words of a tile")?;
-        Ok(Self { states, num_lanes, words: words.as_chunks().0, offset })
+        Ok(Self { states, num_lanes, words: Words::new(words.as_chunks().0), offset })
     }
 
-    /// Decodes the next channel, one symbol per token.
-    pub(crate) fn channel(&mut self, model: &Model, symbols: &mut [u8]) -> Result<()> {
-        self.check_lanes(symbols.len())?;
-        for row in symbols.chunks_mut(LANES) {
-            self.row(model, row).ok_or_else(|| self.ends_early())?;
+    /// Checks that there are states, for a channel that has symbols.
+    pub(crate) fn check_states(&self) -> Result<()> {
+        if self.num_lanes == 0 {
+            return Err(self.corrupt("a channel has symbols in a tile without states"));
         }
         Ok(())
     }
 
-    /// Checks that there are lanes for channels of `num_tokens` tokens.
-    pub(crate) fn check_lanes(&self, num_tokens: usize) -> Result<()> {
-        if num_tokens.min(LANES) > self.num_lanes {
-            return Err(self.corrupt(format!("{num_tokens} tokens are coded in {} lanes", self.num_lanes)));
+    /// States and words.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [u32; LANES], &mut Words<'a>) {
+        (&mut self.states, &mut self.words)
+    }
+
+    /// Checks that no more words were used than there are.
+    pub(crate) fn check_words(&self) -> Result<()> {
+        if self.words.next > self.words.words.len() {
+            return Err(self.corrupt("the words end before the symbols"));
         }
         Ok(())
     }
 
-    /// The lanes' states.
-    pub(crate) fn states_mut(&mut self) -> &mut [u32; LANES] {
-        &mut self.states
-    }
-
-    /// The words that are left.
-    pub(crate) fn words(&self) -> &'a [[u8; WORD_BYTES]] {
-        self.words
-    }
-
-    /// Counts the first `num_words` words that are left as read.
-    pub(crate) fn advance(&mut self, num_words: usize) -> Result<()> {
-        self.words = self.words.get(num_words..).ok_or_else(|| self.ends_early())?;
-        Ok(())
-    }
-
-    fn ends_early(&self) -> crate::Error {
-        self.corrupt("the words end before the symbols")
-    }
-
-    /// Decodes one row; nothing when the words run out.
-    fn row(&mut self, model: &Model, row: &mut [u8]) -> Option<()> {
-        for (state, symbol) in self.states.iter_mut().zip(row) {
-            let slot = model.slot(*state);
-            *symbol = slot.symbol();
-            // At most freq * 2^20, and freq is below 2^12.
-            let next = slot.freq().wrapping_mul(*state >> PROBABILITY_BITS).wrapping_add(slot.place());
-            *state = if next < STATE_FLOOR {
-                let (word, rest) = self.words.split_first()?;
-                self.words = rest;
-                next << WORD_BITS | u32::from(u16::from_le_bytes(*word))
-            } else {
-                next
+    /// Decodes the next row.
+    pub(crate) fn row(&mut self, model: &Model, row: &mut [u8]) -> Result<()> {
+        for (state, token) in self.states.iter_mut().zip(TOKENS) {
+            let Some(symbol) = row.get_mut(token) else { continue };
+            *symbol = model.symbol(*state);
+            let (start, freq) = model.slice(*symbol);
+            // At most freq * 2^24, and freq is below 2^8.
+            let place = (*state & 0xff).wrapping_sub(start);
+            let next = freq.wrapping_mul(*state >> PROBABILITY_BITS).wrapping_add(place);
+            *state = match next {
+                STATE_FLOOR.. => next,
+                _ => match self.words.next() {
+                    Some(word) => next << WORD_BITS | word,
+                    None => return Err(self.corrupt("the words end before the symbols")),
+                },
             };
         }
-        Some(())
+        Ok(())
     }
 
-    /// Checks that the stream is used up: no word is left, and every lane is where its encoder started.
+    /// Checks that the stream is used up: no word is left, and every coder is where its encoder started.
     pub(crate) fn finish(self) -> Result<()> {
-        let words_left = self.words.len();
+        let words_left = self.words.words.len().wrapping_sub(self.words.next);
         if words_left != 0 || self.states.iter().any(|&state| state != STATE_FLOOR) {
-            return Err(self.corrupt(format!("{words_left} words are left, or a lane ends off its start")));
+            return Err(self.corrupt(format!("{words_left} words are left, or a coder ends off its start")));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use half::{bf16, f16};
-use kvdepot_codec::{Dtype, EncodeOptions, Geometry, KvChunk, Level, Result, Segment, decode, encode};
+use kvdepot_codec::{Dtype, EncodeOptions, Geometry, KvChunk, Level, Result, Rope, Segment, decode, encode};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
@@ -66,7 +66,7 @@ pub(crate) fn decode_all(like: &KvChunk, segments: &[Segment]) -> Result<KvChunk
 }
 
 pub(crate) fn options(level: Level, layers_per_group: u16) -> EncodeOptions {
-    EncodeOptions { layers_per_group, ..EncodeOptions::new(level) }
+    EncodeOptions { layers_per_group, ..EncodeOptions::new(level).at(Rope::plain(10_000.0), 0) }
 }
 
 /// Makes the checksum fit the bytes again, as an attacker would.

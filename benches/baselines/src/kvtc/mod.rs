@@ -11,6 +11,7 @@
 //! Source: Staniszewski and Lancucki, "KV Cache Transform Coding for Compact Storage in LLM Inference" (2511.01815).
 
 mod allocation;
+mod calibration;
 mod features;
 mod groups;
 mod pca;
@@ -23,8 +24,9 @@ use kvdepot_codec::{Error, Geometry, KvChunk, Result, Side};
 use nalgebra::DMatrix;
 
 use crate::reader::Reader;
-use crate::rope::{self, Rope};
+use crate::rope::Rope;
 use crate::{Baseline, Unit};
+pub use calibration::{KvtcCalibration, KvtcOptions};
 use groups::Group;
 use pca::Pca;
 
@@ -32,29 +34,6 @@ use pca::Pca;
 const SINK_TOKENS: usize = 4;
 /// Last tokens of a context that stay as they are.
 const WINDOW_TOKENS: usize = 128;
-/// Fewest tokens that a calibration makes sense on.
-const MIN_CALIBRATION_TOKENS: usize = 8;
-
-/// What a KVTC coder is calibrated to.
-#[derive(Debug, Clone)]
-pub struct KvtcOptions {
-    /// How many times fewer bits the quantized components take than the elements in 16 bits, before deflation and
-    /// without the tokens that stay as they are.
-    pub target_ratio: f64,
-    /// Most principal components of a side.
-    pub max_components: usize,
-    /// RoPE's frequencies in radians per position, `head_dim / 2` of them; element `i` is paired with `i + head_dim / 2`.
-    pub inverse_frequencies: Vec<f64>,
-}
-
-impl KvtcOptions {
-    /// Options for `theta^(-2i / head_dim)`, with at most 1024 components.
-    pub fn new(target_ratio: f64, rope_theta: f64, head_dim: usize) -> Self {
-        let inverse_frequencies = rope::inverse_frequencies(rope_theta, head_dim);
-        Self { target_ratio, max_components: 1024, inverse_frequencies }
-    }
-}
-
 /// KVTC, calibrated.
 #[derive(Debug)]
 pub struct Kvtc {
@@ -73,23 +52,6 @@ struct Transform {
 }
 
 impl Kvtc {
-    /// Calibrates on the tokens of `calibration`, consecutive from `first_position` on, of one geometry.
-    ///
-    /// # Errors
-    /// `Invalid` when there are fewer than 8 tokens, geometries differ, or an element is not finite.
-    pub fn fit(calibration: &[KvChunk], first_position: u64, options: &KvtcOptions) -> Result<Self> {
-        let num_tokens: usize = calibration.iter().map(KvChunk::num_tokens).sum();
-        let Some(geometry) = calibration.first().map(|chunk| *chunk.geometry()) else {
-            return Err(Error::Invalid("a calibration on no chunk".to_owned()));
-        };
-        if num_tokens < MIN_CALIBRATION_TOKENS || calibration.iter().any(|chunk| *chunk.geometry() != geometry) {
-            return Err(Error::Invalid(format!("a calibration on {num_tokens} tokens, or of different geometries")));
-        }
-        let rope = Rope::new(options.inverse_frequencies.clone());
-        let [keys, values] = Side::BOTH.map(|side| Transform::fit(calibration, first_position, &rope, side, options));
-        Ok(Self { geometry, target_ratio: options.target_ratio, rope, transforms: [keys?, values?] })
-    }
-
     /// Principal components that are coded, of K and of V.
     pub fn num_components(&self) -> [usize; 2] {
         self.transforms.each_ref().map(|transform| transform.pca.num_components())
@@ -110,18 +72,6 @@ impl Kvtc {
 }
 
 impl Transform {
-    /// The basis comes from the first three quarters of the tokens, the runs from the errors on the rest.
-    fn fit(chunks: &[KvChunk], first_position: u64, rope: &Rope, side: Side, options: &KvtcOptions) -> Result<Self> {
-        let features = features::gather_all(chunks, first_position, rope, side)?;
-        let num_fitted = features.ncols() * 3 / 4;
-        let mut pca = Pca::fit(features.columns(0, num_fitted).into_owned(), options.max_components);
-        let held_out = pca.project(&features.columns(num_fitted, features.ncols() - num_fitted).into_owned());
-        let budget_bits = (16.0 * features.nrows() as f64 / options.target_ratio.max(1.0)) as usize;
-        let groups = allocation::allocate(&held_out, budget_bits);
-        pca.truncate(groups.last().map_or(0, Group::end));
-        Ok(Self { pca, groups })
-    }
-
     fn encode(&self, features: &DMatrix<f32>, bytes: &mut Vec<u8>) {
         let components = self.pca.project(features);
         self.groups.iter().for_each(|group| group.encode(&components, bytes));

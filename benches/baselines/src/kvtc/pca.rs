@@ -38,9 +38,15 @@ impl Pca {
         self.basis.ncols()
     }
 
-    /// Keeps the leading components only.
-    pub(super) fn truncate(&mut self, num_components: usize) {
-        self.basis = self.basis.columns(0, num_components.min(self.basis.ncols())).into_owned();
+    /// Features of a token.
+    pub(super) fn num_features(&self) -> usize {
+        self.basis.nrows()
+    }
+
+    /// The leading components only.
+    pub(super) fn truncated(&self, num_components: usize) -> Self {
+        let basis = self.basis.columns(0, num_components.min(self.basis.ncols())).into_owned();
+        Self { mean: self.mean.clone(), basis }
     }
 
     /// `[tokens, components]` of features with a column per token.
@@ -88,8 +94,7 @@ mod tests {
     fn tokens_on_a_plane_need_two_components_whichever_matrix_is_smaller() {
         for num_tokens in [6, 40] {
             let features = flat(num_tokens);
-            let mut pca = Pca::fit(features.clone(), 8);
-            pca.truncate(2);
+            let pca = Pca::fit(features.clone(), 8).truncated(2);
             let back = pca.reconstruct(&pca.project(&features));
             assert!((back - features).amax() < 1e-4, "{num_tokens} tokens");
         }

@@ -12,7 +12,7 @@ mod coder;
 use kvdepot_codec::{Dtype, KvChunk, Result};
 
 use crate::Baseline;
-use crate::cachegen::{QuantizedPlane, bins, max_symbol};
+use crate::cachegen::{QuantizedPlane, bins, max_symbol, transposed};
 use crate::elements::{self, planes_by_side};
 use crate::reader::Reader;
 use cdf::{CDF_BYTES, Cdf};
@@ -36,7 +36,9 @@ impl Baseline for LmCache {
             .map(|(layer, side)| QuantizedPlane::quantize(chunk, layer, side))
             .collect::<Result<Vec<_>>>()?;
         let num_tokens = chunk.num_tokens();
-        let channels: Vec<&[u8]> = planes.iter().flat_map(|plane| plane.symbols.chunks_exact(num_tokens)).collect();
+        let by_channel: Vec<Vec<u8>> =
+            planes.iter().map(|plane| transposed(&plane.symbols, chunk.geometry().channels())).collect();
+        let channels: Vec<&[u8]> = by_channel.iter().flat_map(|symbols| symbols.chunks_exact(num_tokens)).collect();
         let cdfs: Vec<Cdf> = channels.iter().map(|symbols| Cdf::count(symbols)).collect();
         let mut bytes = Vec::new();
         cdfs.iter().for_each(|cdf| cdf.write(&mut bytes));
@@ -56,20 +58,22 @@ impl Baseline for LmCache {
         let refuse = reader.clone();
         let cdfs: Option<Vec<Cdf>> = tables.chunks_exact(CDF_BYTES).map(Cdf::parse).collect();
         let cdfs = cdfs.ok_or_else(|| refuse.corrupt("a table does not rise"))?;
-        let mut planes = read_scales(&mut reader, into)?;
+        let scales = read_scales(&mut reader, into)?;
+        let mut by_channel = vec![0; num_channels * num_tokens];
         for start in (0..num_tokens).step_by(MAX_STREAM_TOKENS) {
             let run = start..num_tokens.min(start + MAX_STREAM_TOKENS);
-            let channels = planes.iter_mut().flat_map(|plane| plane.symbols.chunks_exact_mut(num_tokens));
+            let channels = by_channel.chunks_exact_mut(num_tokens);
             read_run(&mut reader, channels.map(|symbols| &mut symbols[run.clone()]), &cdfs)?;
         }
         let end = reader.clone();
         reader.finish()?;
-        for ((layer, side), plane) in planes_by_side(geometry.num_layers()).zip(&planes) {
+        let planes = by_channel.chunks_exact(num_tokens * geometry.channels()).zip(scales);
+        for ((layer, side), (symbols, scales)) in planes_by_side(geometry.num_layers()).zip(planes) {
             let limit = max_symbol(bins(geometry.num_layers(), layer, side));
-            if let Some(symbol) = plane.symbols.iter().find(|symbol| **symbol > limit) {
+            if let Some(symbol) = symbols.iter().find(|symbol| **symbol > limit) {
                 return Err(end.corrupt(format!("symbol {symbol} exceeds {limit}")));
             }
-            plane.dequantize(into, layer, side);
+            QuantizedPlane { scales, symbols: transposed(symbols, num_tokens) }.dequantize(into, layer, side);
         }
         Ok(())
     }
@@ -104,13 +108,13 @@ fn write_scales(dtype: Dtype, scales: &[f32], bytes: &mut Vec<u8>) {
     elements::store(dtype, scales, &mut bytes[at..]);
 }
 
-/// Planes with their scales and room for their symbols.
-fn read_scales(reader: &mut Reader<'_>, shape: &KvChunk) -> Result<Vec<QuantizedPlane>> {
+/// The scales of every plane.
+fn read_scales(reader: &mut Reader<'_>, shape: &KvChunk) -> Result<Vec<Vec<f32>>> {
     let (geometry, num_tokens) = (shape.geometry(), shape.num_tokens());
     let planes = (0..2 * geometry.num_layers()).map(|_| {
         let mut scales = Vec::new();
         elements::load(geometry.dtype(), reader.take(num_tokens * geometry.dtype().bytes(), "scales")?, &mut scales);
-        Ok(QuantizedPlane { scales, symbols: vec![0; num_tokens * geometry.channels()] })
+        Ok(scales)
     });
     planes.collect()
 }

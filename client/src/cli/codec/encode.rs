@@ -11,14 +11,14 @@ use std::{
 use clap::Args;
 use kvdepot_client::{Result, files};
 use kvdepot_codec::{
-    KvChunk, Level, Segment,
+    Level, Segment,
     container::{Description, Writer},
     dump::KvDump,
 };
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{bits_per_value, in_file};
+use super::{bits_per_value, chunk_tokens, in_file};
 use crate::cli::{chunks::ChunkEncoder, progress, text};
 
 #[derive(Args)]
@@ -97,12 +97,6 @@ fn write(encoder: &ChunkEncoder<'_>, out: &Path) -> Result<u64> {
     });
     bar.finish_and_clear();
     written
-}
-
-fn chunk_tokens(text: &str) -> std::result::Result<usize, String> {
-    let limit = KvChunk::MAX_TOKENS;
-    let parsed = text.parse().ok().filter(|tokens| (1..=limit).contains(tokens));
-    parsed.ok_or_else(|| format!("expected a number of tokens in 1..={limit}"))
 }
 
 impl fmt::Display for Encoded {

@@ -4,19 +4,17 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
 )]
 
-use super::{ChannelCoding, ESCAPE, PARAMETER_BYTES};
+use super::{ChannelCoding, PARAMETER_BYTES};
+use crate::Result;
 use crate::cursor::Cursor;
 use crate::element::Element;
-use crate::plane::{ChannelBlock, PlaneShape};
-use crate::rows::SymbolRows;
-use crate::simd::{self, Bf16Rows, Isa, TILES};
+use crate::levels::values;
+use crate::plane::{BlockViewMut, PlaneShape};
+use crate::rows::{BLOCK_CHANNELS, TileRows};
+use crate::simd::{self, BlockModels, Isa, TILES};
 use crate::tile::index::TileReader;
 use crate::tile::rans::{Decoder, LANES};
 use crate::tile::{ALIGNMENT, Tile, bits};
-use crate::{Error, Result};
-
-/// Channels that are decoded, then joined, before the next ones: as many as turn into whole lines of a cache.
-const BLOCK_CHANNELS: usize = 32;
 
 /// Fills a plane from the next tiles, one per kv head.
 pub(in crate::levels) fn decode_plane<E: Element>(
@@ -28,7 +26,7 @@ pub(in crate::levels) fn decode_plane<E: Element>(
     let mut heads = Heads::<E>::new(shape);
     for head in 0..shape.num_kv_heads {
         let bytes = tiles.next_tile()?;
-        match Tile::parse(bytes, shape.head_dim.saturating_mul(PARAMETER_BYTES))? {
+        match Tile::parse(bytes, shape.head_dim.saturating_mul(PARAMETER_BYTES), shape.num_tokens)? {
             Tile::Verbatim(elements) => copy_head(shape, elements, shape.head_mut(plane, head))?,
             Tile::Coded { parameters, symbols, tail } => heads.push(head, parameters, symbols, tail)?,
         }
@@ -51,19 +49,19 @@ struct Heads<'a, E> {
     shape: PlaneShape,
     symbols: Vec<Decoder<'a>>,
     channels: Vec<Channels<'a, E>>,
-    rows: Vec<SymbolRows>,
-    parts: Bf16Rows,
+    rows: Vec<TileRows>,
+    raw: TileRows,
 }
 
 impl<'a, E: Element> Heads<'a, E> {
     fn new(shape: &PlaneShape) -> Self {
-        let rows = || SymbolRows::zeroed(BLOCK_CHANNELS, shape.num_tokens);
+        let rows = || TileRows::zeroed(BLOCK_CHANNELS.min(shape.head_dim), shape.num_tokens);
         Self {
             shape: *shape,
             symbols: Vec::new(),
             channels: Vec::new(),
             rows: (0..TILES).map(|_| rows()).collect(),
-            parts: Bf16Rows { exponents: rows(), raw: rows(), num_channels: 0 },
+            raw: rows(),
         }
     }
 
@@ -75,30 +73,24 @@ impl<'a, E: Element> Heads<'a, E> {
 
     /// Decodes the tiles and leaves none.
     fn decode(&mut self, isa: Isa, plane: &mut [u8]) -> Result<()> {
-        for first_channel in (0..self.shape.head_dim).step_by(BLOCK_CHANNELS) {
-            self.decode_block(isa, first_channel, plane)?;
+        for block in 0..self.shape.num_blocks() {
+            self.decode_block(isa, block, plane)?;
         }
         self.symbols.drain(..).try_for_each(Decoder::finish)?;
         self.channels.drain(..).try_for_each(|channels| channels.escapes.finish_padding(ALIGNMENT))
     }
 
     /// Decodes a block of channels of each tile.
-    fn decode_block(&mut self, isa: Isa, first_channel: usize, plane: &mut [u8]) -> Result<()> {
-        let codings: Vec<&[ChannelCoding]> = self
-            .channels
-            .iter()
-            .map(|channels| channels.codings.chunks(BLOCK_CHANNELS).nth(first_channel / BLOCK_CHANNELS).unwrap_or(&[]))
-            .collect();
-        let models: Vec<Vec<_>> =
-            codings.iter().map(|codings| codings.iter().map(|coding| coding.model()).collect()).collect();
-        let num_tiles = self.symbols.len();
-        simd::decode_channels(isa, &mut self.symbols, &models, self.rows.get_mut(..num_tiles).unwrap_or_default())?;
-        for (channels, rows) in self.channels.iter_mut().zip(&mut self.rows) {
-            let mut block = ChannelBlock::new(&self.shape, plane, channels.head, first_channel);
-            if E::BYTES == 2 && E::RAW_BITS == u8::BITS {
-                channels.join_rows(isa, first_channel, rows, &mut self.parts, &mut block)?;
+    fn decode_block(&mut self, isa: Isa, block: usize, plane: &mut [u8]) -> Result<()> {
+        let models: Vec<BlockModels> = self.channels.iter().map(|channels| channels.models(block)).collect();
+        let rows = self.rows.get_mut(..self.symbols.len()).unwrap_or_default();
+        simd::decode_block(isa, &mut self.symbols, &models, rows, 0)?;
+        for (channels, rows) in self.channels.iter_mut().zip(rows) {
+            let mut view = BlockViewMut::new(&self.shape, plane, channels.head, block);
+            if E::IS_BF16 {
+                channels.join_rows(isa, block, rows, &mut self.raw, &mut view)?;
             } else {
-                channels.join_elements(first_channel, rows, &mut block)?;
+                channels.join_elements(isa, block, rows, &mut view)?;
             }
         }
         Ok(())
@@ -111,7 +103,6 @@ struct Channels<'a, E> {
     codings: Vec<ChannelCoding>,
     raw: Cursor<'a>,
     escapes: Cursor<'a>,
-    raw_bits: Vec<u32>,
     element: std::marker::PhantomData<E>,
 }
 
@@ -124,79 +115,102 @@ impl<'a, E: Element> Channels<'a, E> {
         let codings = parameters.as_chunks().0.iter().map(coding).collect::<Result<Vec<_>>>()?;
         let with_raw = codings.iter().filter(|&&coding| coding != ChannelCoding::Zero).count();
         let raw = tail.split(with_raw.saturating_mul(raw_bytes::<E>(num_tokens)), "the raw bits of a tile")?;
-        let raw_bits = vec![0; num_tokens];
-        Ok(Self { head, codings, raw, escapes: tail, raw_bits, element: std::marker::PhantomData })
+        Ok(Self { head, codings, raw, escapes: tail, element: std::marker::PhantomData })
     }
 
-    fn block(&self, first_channel: usize) -> Vec<ChannelCoding> {
-        self.codings.iter().copied().skip(first_channel).take(BLOCK_CHANNELS).collect()
+    fn block(&self, block: usize) -> &[ChannelCoding] {
+        self.codings.chunks(BLOCK_CHANNELS).nth(block).unwrap_or_default()
+    }
+
+    fn models(&self, block: usize) -> BlockModels {
+        let mut models = [None; BLOCK_CHANNELS];
+        models.iter_mut().zip(self.block(block)).for_each(|(model, coding)| *model = coding.model());
+        models
     }
 
     /// Joins a block of bf16, whose raw bits are bytes.
     fn join_rows(
         &mut self,
         isa: Isa,
-        first_channel: usize,
-        rows: &mut SymbolRows,
-        parts: &mut Bf16Rows,
-        block: &mut ChannelBlock<'_>,
+        block: usize,
+        rows: &mut TileRows,
+        raw: &mut TileRows,
+        view: &mut BlockViewMut<'_>,
     ) -> Result<()> {
-        let codings = self.block(first_channel);
-        parts.num_channels = codings.len();
-        for (channel, &coding) in codings.iter().enumerate() {
-            self.replace_symbols(coding, rows.channel_mut(channel))?;
-            let raw = parts.raw.channel_mut(channel);
-            match coding {
-                ChannelCoding::Zero => raw.fill(0),
-                _ => raw.copy_from_slice(self.raw.take(raw.len(), "a channel's raw bits")?),
+        for (channel, coding) in self.block(block).to_vec().into_iter().enumerate() {
+            self.replace_symbols(isa, coding, rows, channel)?;
+            for row in raw.channel_mut(channel) {
+                match coding {
+                    ChannelCoding::Zero => row.fill(0),
+                    _ => row.copy_from_slice(self.raw.take(row.len(), "a channel's raw bits")?),
+                }
             }
         }
-        std::mem::swap(rows, &mut parts.exponents);
-        simd::join_bf16(isa, parts, block);
+        for (first_token, (exponents, raw)) in (0..).step_by(LANES).zip(rows.block(0).iter().zip(raw.block(0))) {
+            let lines = [exponents, raw].map(|square| simd::turn(isa, square));
+            simd::join(isa, &lines, first_token..rows.num_tokens(), view);
+        }
         Ok(())
     }
 
     /// Joins a block element by element.
     fn join_elements(
         &mut self,
-        first_channel: usize,
-        rows: &mut SymbolRows,
-        block: &mut ChannelBlock<'_>,
+        isa: Isa,
+        block: usize,
+        rows: &mut TileRows,
+        view: &mut BlockViewMut<'_>,
     ) -> Result<()> {
-        for (channel, coding) in self.block(first_channel).into_iter().enumerate() {
-            let exponents = rows.channel_mut(channel);
-            self.replace_symbols(coding, exponents)?;
-            match coding {
-                ChannelCoding::Zero => self.raw_bits.fill(0),
-                _ => self.unpack_raw_bits()?,
-            }
-            for (token, (&exponent, &raw)) in exponents.iter().zip(&self.raw_bits).enumerate() {
-                E::store(E::join(exponent, raw), block.element_mut(token, channel));
+        let mut raw_bits = [0; LANES];
+        for (channel, coding) in self.block(block).to_vec().into_iter().enumerate() {
+            self.replace_symbols(isa, coding, rows, channel)?;
+            for (first_token, complements) in (0..).step_by(LANES).zip(rows.channel(channel)) {
+                match coding {
+                    ChannelCoding::Zero => raw_bits.fill(0),
+                    _ => self.unpack_raw_bits(raw_bits.get_mut(..complements.len()).unwrap_or_default())?,
+                }
+                for (token, (&complement, &raw)) in (first_token..).zip(complements.iter().zip(&raw_bits)) {
+                    let place = view.line_mut(token).chunks_exact_mut(E::BYTES).nth(channel);
+                    E::store(E::join(!complement, raw), place.unwrap_or_default());
+                }
             }
         }
         Ok(())
     }
 
-    /// Puts a channel's exponents in the place of its symbols.
-    fn replace_symbols(&mut self, coding: ChannelCoding, symbols: &mut [u8]) -> Result<()> {
-        match coding {
-            ChannelCoding::Window { top, .. } => replace_symbols(symbols, top, &mut self.escapes)?,
-            ChannelCoding::Constant { exponent } => symbols.fill(exponent),
-            ChannelCoding::Zero => symbols.fill(0),
+    /// Puts the complements of a channel's exponents in the place of its symbols.
+    fn replace_symbols(&mut self, isa: Isa, coding: ChannelCoding, rows: &mut TileRows, channel: usize) -> Result<()> {
+        let escapes = &mut self.escapes;
+        match (coding, coding.window()) {
+            (_, Some(window)) => {
+                let mut no_raw = Cursor::new(&[], 0);
+                values::from_symbols(isa, window, rows, channel, &mut no_raw, |_, place| {
+                    *place = !escapes.u8("an escaped exponent")?;
+                    Ok(())
+                })?;
+            }
+            (ChannelCoding::Constant { exponent }, None) => {
+                rows.channel_mut(channel).for_each(|row| row.fill(!exponent));
+            }
+            _ => rows.channel_mut(channel).for_each(|row| row.fill(u8::MAX)),
         }
-        match symbols.iter().max() {
-            Some(&largest) if largest > E::MAX_EXPONENT => {
-                Err(self.escapes.corrupt(format!("exponent {largest} exceeds {}", E::MAX_EXPONENT)))
+        self.check_exponents(rows, channel)
+    }
+
+    /// Refuses exponents that the dtype does not have; all of 8 bits are there.
+    fn check_exponents(&self, rows: &TileRows, channel: usize) -> Result<()> {
+        let least = if E::MAX_EXPONENT == u8::MAX { None } else { rows.channel(channel).flatten().min() };
+        match least {
+            Some(complement) if !complement > E::MAX_EXPONENT => {
+                Err(self.escapes.corrupt(format!("exponent {} exceeds {}", !complement, E::MAX_EXPONENT)))
             }
             _ => Ok(()),
         }
     }
 
-    fn unpack_raw_bits(&mut self) -> Result<()> {
-        for row in self.raw_bits.chunks_mut(LANES) {
-            let packed = self.raw.take(bits::packed_bytes(row.len(), E::RAW_BITS), "a row of raw bits")?;
-            bits::unpack(packed, E::RAW_BITS, row);
-        }
+    fn unpack_raw_bits(&mut self, row: &mut [u32]) -> Result<()> {
+        let packed = self.raw.take(bits::packed_bytes(row.len(), E::RAW_BITS), "a row of raw bits")?;
+        bits::unpack(packed, E::RAW_BITS, row);
         Ok(())
     }
 }
@@ -206,29 +220,4 @@ fn raw_bytes<E: Element>(num_tokens: usize) -> usize {
     let row = bits::packed_bytes(LANES, E::RAW_BITS);
     let last_row = bits::packed_bytes(num_tokens % LANES, E::RAW_BITS);
     (num_tokens / LANES).saturating_mul(row).saturating_add(last_row)
-}
-
-/// Distances below `top`, to exponents; escapes are rare.
-fn replace_symbols(symbols: &mut [u8], top: u8, escapes: &mut Cursor<'_>) -> Result<()> {
-    for row in symbols.chunks_mut(LANES) {
-        let largest = row.iter().fold(0, |largest, &symbol| largest.max(symbol));
-        if largest <= top.min(ESCAPE.saturating_sub(1)) {
-            row.iter_mut().for_each(|symbol| *symbol = top.wrapping_sub(*symbol));
-        } else {
-            row.iter_mut().try_for_each(|symbol| replace_symbol(symbol, top, escapes))?;
-        }
-    }
-    Ok(())
-}
-
-fn replace_symbol(symbol: &mut u8, top: u8, escapes: &mut Cursor<'_>) -> Result<()> {
-    *symbol = match *symbol {
-        ESCAPE => escapes.u8("an escaped exponent")?,
-        distance => top.checked_sub(distance).ok_or_else(|| below_zero(top, distance, escapes))?,
-    };
-    Ok(())
-}
-
-fn below_zero(top: u8, distance: u8, escapes: &Cursor<'_>) -> Error {
-    escapes.corrupt(format!("an exponent lies {distance} below the top {top}"))
 }

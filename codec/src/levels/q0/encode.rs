@@ -1,26 +1,41 @@
 //! Q0 from elements to tiles.
 
 use super::choice::choose;
-use super::{ChannelCoding, ESCAPE, max_tile_bytes, symbol};
+use super::{ChannelCoding, max_tile_bytes};
 use crate::element::Element;
-use crate::plane::{HeadView, Plane};
-use crate::rows::SymbolRows;
+use crate::levels::values;
+use crate::plane::Plane;
+use crate::rows::{BLOCK_CHANNELS, Square, TileRows, row_tokens};
 use crate::simd::{self, Isa, TILES};
 use crate::tile::index::TileWriter;
-use crate::tile::rans::{LANES, Stream};
+use crate::tile::rans::{Encoder, LANES};
 use crate::tile::{self, CodedTile, bits};
 
 /// Adds one tile per kv head of the plane.
 pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, tiles: &mut TileWriter) {
     let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
+    let zeroed = || TileRows::zeroed(plane.shape.head_dim, plane.shape.num_tokens);
+    let mut rows: Vec<TileRows> = (0..TILES.min(heads.len())).map(|_| zeroed()).collect();
+    let mut raw = zeroed();
     for heads in heads.chunks(TILES) {
-        let (parts, symbols): (Vec<Parts>, Vec<SymbolRows>) =
-            heads.iter().map(|&head| Parts::split::<E>(isa, plane, head)).unzip();
+        let rows = &mut rows[..heads.len()];
+        let parts: Vec<Parts> = heads
+            .iter()
+            .zip(&mut *rows)
+            .map(|(&head, rows)| {
+                if E::IS_BF16 {
+                    Parts::split_bf16(isa, plane, head, rows, &mut raw)
+                } else {
+                    Parts::split_elements::<E>(isa, plane, head, rows)
+                }
+            })
+            .collect();
         let models: Vec<Vec<_>> =
             parts.iter().map(|parts| parts.codings.iter().map(|coding| coding.model()).collect()).collect();
-        let streams = simd::encode_channels(isa, &models, &symbols);
+        let rows: Vec<&TileRows> = rows.iter().collect();
+        let streams = simd::encode_tiles(isa, &models, &rows);
         for (&head, (parts, stream)) in heads.iter().zip(parts.into_iter().zip(streams)) {
-            push_tile(plane, head, parts.into_tile(plane.shape.num_tokens, stream), tiles);
+            push_tile(plane, head, parts.into_tile(stream), tiles);
         }
     }
 }
@@ -35,6 +50,7 @@ fn push_tile(plane: &Plane<'_>, head: usize, coded: CodedTile, tiles: &mut TileW
 }
 
 /// What a tile has besides its symbols.
+#[derive(Default)]
 struct Parts {
     codings: Vec<ChannelCoding>,
     raw: Vec<u8>,
@@ -42,46 +58,58 @@ struct Parts {
 }
 
 impl Parts {
-    /// Splits the elements of one head, and gives the symbols of their exponents too.
-    fn split<E: Element>(isa: Isa, plane: &Plane<'_>, head: usize) -> (Self, SymbolRows) {
-        let head_dim = plane.shape.head_dim;
-        let mut parts = Self { codings: Vec::with_capacity(head_dim), raw: Vec::new(), escapes: Vec::new() };
-        let head = HeadView::new(&plane.shape, plane.bytes, head);
-        if E::BYTES == 2 && E::RAW_BITS == u8::BITS {
-            let [mut symbols, raw] = simd::split_bf16(isa, &head);
-            for channel in 0..head_dim {
-                let bytes = raw.channel(channel);
-                if parts.push(isa, symbols.channel_mut(channel), || bytes.iter().all(|&bits| bits == 0)) {
-                    parts.raw.extend_from_slice(bytes);
-                }
-            }
-            return (parts, symbols);
+    /// Splits the elements of one head; `rows` gets the symbols of their exponents, `raw` is room for the other bits.
+    fn split_bf16(isa: Isa, plane: &Plane<'_>, head: usize, rows: &mut TileRows, raw: &mut TileRows) -> Self {
+        for block in 0..plane.shape.num_blocks() {
+            split_block(isa, plane, [head, block], rows.block_mut(block), raw.block_mut(block));
         }
-        let (mut symbols, raw) = split_elements::<E>(&head);
-        for (channel, bits) in raw.chunks(head.num_tokens).enumerate() {
-            if parts.push(isa, symbols.channel_mut(channel), || bits.iter().all(|&bits| bits == 0)) {
+        let mut parts = Self::default();
+        for channel in 0..plane.shape.head_dim {
+            let all_zero = || raw.channel(channel).flatten().all(|&bits| bits == 0);
+            if parts.push(isa, rows, channel, all_zero) {
+                raw.channel(channel).for_each(|row| parts.raw.extend_from_slice(row));
+            }
+        }
+        parts
+    }
+
+    /// The same, element by element.
+    fn split_elements<E: Element>(isa: Isa, plane: &Plane<'_>, head: usize, rows: &mut TileRows) -> Self {
+        let shape = plane.shape;
+        let mut raw = vec![0; shape.head_dim * shape.num_tokens];
+        for (token, elements) in shape.head(plane.bytes, head).enumerate() {
+            for (channel, element) in elements.chunks_exact(E::BYTES).enumerate() {
+                let (exponent, bits) = E::split(E::load(element));
+                let square = &mut rows.block_mut(channel / BLOCK_CHANNELS)[token / LANES];
+                square[channel % BLOCK_CHANNELS][token % LANES] = !exponent;
+                raw[channel * shape.num_tokens + token] = bits;
+            }
+        }
+        let mut parts = Self::default();
+        for (channel, bits) in raw.chunks(shape.num_tokens).enumerate() {
+            if parts.push(isa, rows, channel, || bits.iter().all(|&bits| bits == 0)) {
                 bits.chunks(LANES).for_each(|row| bits::pack(row, E::RAW_BITS, &mut parts.raw));
             }
         }
-        (parts, symbols)
+        parts
     }
 
     /// Chooses a channel's coding, puts its symbols in the place of its exponents, and says whether it has raw bits.
-    fn push(&mut self, isa: Isa, exponents: &mut [u8], no_raw_bits: impl FnOnce() -> bool) -> bool {
-        let coding = choose(isa, exponents, no_raw_bits);
+    fn push(&mut self, isa: Isa, rows: &mut TileRows, channel: usize, no_raw_bits: impl FnOnce() -> bool) -> bool {
+        let coding = choose(isa, rows, channel, no_raw_bits);
         self.codings.push(coding);
-        match coding {
-            ChannelCoding::Window { top, .. } => replace_by_symbols(exponents, top, &mut self.escapes),
-            ChannelCoding::Zero | ChannelCoding::Constant { .. } => exponents.fill(0),
+        if let Some(window) = coding.window() {
+            let escapes = &mut self.escapes;
+            let mut no_raw = Vec::new();
+            values::to_symbols(isa, window, rows, channel, &mut no_raw, |_, value| escapes.push(!value));
         }
         coding != ChannelCoding::Zero
     }
 
-    fn into_tile(self, num_tokens: usize, stream: Stream) -> CodedTile {
-        let has_symbols = self.codings.iter().any(|coding| coding.model().is_some());
+    fn into_tile(self, stream: Encoder) -> CodedTile {
         CodedTile {
             parameters: self.codings.iter().flat_map(|coding| coding.to_parameters()).collect(),
-            num_lanes: if has_symbols { num_tokens.min(LANES) } else { 0 },
+            has_states: self.codings.iter().any(|coding| coding.model().is_some()),
             stream,
             raw: self.raw,
             escapes: self.escapes,
@@ -89,26 +117,12 @@ impl Parts {
     }
 }
 
-/// Exponents and raw bits of a head, `[d][token]` both.
-fn split_elements<E: Element>(head: &HeadView<'_>) -> (SymbolRows, Vec<u32>) {
-    let mut symbols = SymbolRows::zeroed(head.head_dim, head.num_tokens);
-    let mut raw = vec![0; head.head_dim * head.num_tokens];
-    let stride = symbols.rows_per_channel() * LANES;
-    let exponents = symbols.rows_mut().as_flattened_mut();
-    for token in 0..head.num_tokens {
-        for (d, element) in head.token(token).chunks_exact(E::BYTES).enumerate() {
-            (exponents[d * stride + token], raw[d * head.num_tokens + token]) = E::split(E::load(element));
-        }
-    }
-    (symbols, raw)
-}
-
-fn replace_by_symbols(exponents: &mut [u8], top: u8, escapes: &mut Vec<u8>) {
-    for exponent in exponents {
-        let symbol = symbol(top, *exponent);
-        if symbol == ESCAPE {
-            escapes.push(*exponent);
-        }
-        *exponent = symbol;
+/// Splits a block into rows of exponents and of raw bits.
+fn split_block(isa: Isa, plane: &Plane<'_>, [head, block]: [usize; 2], rows: &mut [Square], raw: &mut [Square]) {
+    let view = plane.block(head, block);
+    for (row, (exponents, raw)) in rows.iter_mut().zip(raw).enumerate() {
+        let first = row * LANES;
+        let lines = simd::split(isa, &view, first..first + row_tokens(plane.shape.num_tokens, row));
+        [*exponents, *raw] = lines.each_ref().map(|lines| simd::turn(isa, lines));
     }
 }

@@ -11,12 +11,13 @@ pub(super) use decode::decode_plane;
 pub(super) use encode::encode_plane;
 
 use crate::model::{Model, model_set};
+use crate::simd::Window;
 use crate::{Geometry, tile};
 
 /// Bytes of a channel's parameters.
 const PARAMETER_BYTES: usize = 2;
-/// The symbol of an exponent outside of its channel's window; smaller ones are distances below the top.
-const ESCAPE: u8 = 15;
+/// Bits of an escape.
+const ESCAPE_BITS: u32 = 8;
 
 /// Most bytes of a tile: verbatim is the fallback.
 pub(super) const fn max_tile_bytes(geometry: &Geometry, num_tokens: usize) -> usize {
@@ -65,9 +66,12 @@ impl ChannelCoding {
             Self::Zero | Self::Constant { .. } => None,
         }
     }
-}
 
-/// The symbol of an exponent in the window below `top`.
-fn symbol(top: u8, exponent: u8) -> u8 {
-    top.checked_sub(exponent).map_or(ESCAPE, |distance| distance.min(ESCAPE))
+    /// The window of the channel's symbols, on the complements of exponents: they grow as exponents fall below the top.
+    fn window(self) -> Option<Window> {
+        match self {
+            Self::Window { top, .. } => Some(Window { base: !top, len: self.model()?.len(), raw_bits: 0 }),
+            Self::Zero | Self::Constant { .. } => None,
+        }
+    }
 }

@@ -4,21 +4,19 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
 )]
 
+use super::coding::{ChannelCoding, Codes};
 use super::quantizer::Bins;
-use super::{ChannelCoding, PARAMETER_BYTES, PREAMBLE_HEADER_BYTES, preamble_bytes};
-use crate::Result;
+use super::{PARAMETER_BYTES, PREAMBLE_HEADER_BYTES, preamble_bytes};
 use crate::cursor::Cursor;
 use crate::element::Element;
-use crate::model::MAX_ALPHABET;
-use crate::plane::{ChannelBlock, PlaneShape};
-use crate::rows::SymbolRows;
-use crate::simd::{self, Dequantizer, Isa, TILES};
+use crate::levels::values;
+use crate::plane::PlaneShape;
+use crate::rows::{BLOCK_CHANNELS, TileRows};
+use crate::simd::{self, Dequantizer, Isa, TILES, ValueBlock};
 use crate::tile::index::TileReader;
 use crate::tile::rans::Decoder;
 use crate::tile::{ALIGNMENT, Tile};
-
-/// Channels that are decoded, then dequantized, before the next ones: as many as turn into whole lines of a cache.
-const BLOCK_CHANNELS: usize = 32;
+use crate::{Error, Result};
 
 /// Fills a plane from the next preamble and the next tiles, one per kv head.
 pub(in crate::levels) fn decode_plane<E: Element>(
@@ -29,40 +27,77 @@ pub(in crate::levels) fn decode_plane<E: Element>(
     plane: &mut [u8],
 ) -> Result<()> {
     let (bins, scales) = read_preamble::<E>(shape, preamble)?;
-    let dequantizer = dequantizer::<E>(bins, &scales);
+    let tables = simd::token_tables::<E>(isa, &bins.fractions(), &scales);
+    let dequantizer = Dequantizer { tables, limit: bins.center() };
+    let room = || TileRows::zeroed(BLOCK_CHANNELS, shape.num_tokens);
+    let mut rows: [[TileRows; TILES]; GROUP_BLOCKS] = std::array::from_fn(|_| std::array::from_fn(|_| room()));
     for first_head in (0..shape.num_kv_heads).step_by(TILES) {
         let num_heads = TILES.min(shape.num_kv_heads.saturating_sub(first_head));
         let mut heads = Heads::parse(shape, bins, first_head, num_heads, tiles)?;
-        for first_channel in (0..shape.head_dim).step_by(BLOCK_CHANNELS) {
-            heads.decode_block(isa, first_channel, &dequantizer, plane)?;
+        for first_block in (0..shape.num_blocks()).step_by(GROUP_BLOCKS) {
+            heads.decode_group::<E>(isa, first_block, &dequantizer, &mut rows, plane)?;
         }
         heads.finish()?;
     }
     Ok(())
 }
 
-/// The element of each symbol, for each token.
-fn dequantizer<E: Element>(bins: Bins, scales: &[f32]) -> Dequantizer {
-    let fractions: Vec<f32> = (0..=bins.alphabet_mask()).map(|symbol| bins.fraction(symbol)).collect();
-    let mut elements = vec![0; scales.len().saturating_mul(MAX_ALPHABET).saturating_mul(E::BYTES)];
-    let of_tokens = elements.chunks_exact_mut(MAX_ALPHABET.saturating_mul(E::BYTES)).zip(scales);
-    for (of_token, &scale) in of_tokens {
-        for (element, fraction) in of_token.chunks_exact_mut(E::BYTES).zip(fractions.iter().cycle()) {
-            E::store(E::from_f32(fraction * scale), element);
-        }
-    }
-    Dequantizer { elements, element_bytes: E::BYTES, symbol_mask: bins.alphabet_mask() }
-}
+/// Blocks of channels whose elements are written together: memory takes 256 bytes of a token at three times the rate at
+/// which it takes 64.
+const GROUP_BLOCKS: usize = 4;
 
 /// Tiles of consecutive heads, decoded in lockstep.
 struct Heads<'a> {
     shape: PlaneShape,
-    bins: Bins,
     first_head: usize,
-    parameters: Vec<&'a [u8]>,
     symbols: Vec<Decoder<'a>>,
-    tails: Vec<Cursor<'a>>,
-    rows: Vec<SymbolRows>,
+    channels: Vec<Channels<'a>>,
+}
+
+/// What a tile has besides its symbols.
+struct Channels<'a> {
+    codings: Vec<ChannelCoding>,
+    raw: Cursor<'a>,
+    escapes: Cursor<'a>,
+}
+
+impl<'a> Channels<'a> {
+    fn new(shape: &PlaneShape, bins: Bins, parameters: &[u8], mut tail: Cursor<'a>) -> Result<Self> {
+        let codes = Codes::new(bins);
+        let coding = |&code: &u8| {
+            let meaningless = || tail.corrupt(format!("channel code {code} has no meaning with {} bins", bins.count()));
+            codes.coding(code).ok_or_else(meaningless)
+        };
+        let codings = parameters.iter().map(coding).collect::<Result<Vec<_>>>()?;
+        let raw_bits = codings.iter().filter_map(|coding| coding.coded()).map(|coding| coding.window.raw_bits);
+        let raw_bytes = raw_bits.map(|raw_bits| values::raw_bytes(shape.num_tokens, raw_bits)).sum();
+        let raw = tail.split(raw_bytes, "the raw bits of a tile")?;
+        Ok(Self { codings, raw, escapes: tail })
+    }
+
+    fn block(&self, block: usize) -> &[ChannelCoding] {
+        self.codings.chunks(BLOCK_CHANNELS).nth(block).unwrap_or_default()
+    }
+
+    /// Puts the values of a block of channels in the place of their symbols.
+    fn replace_symbols(&mut self, isa: Isa, block: usize, rows: &mut TileRows) -> Result<()> {
+        let Self { codings, raw, escapes } = self;
+        let codings = codings.chunks(BLOCK_CHANNELS).nth(block).unwrap_or_default();
+        for (channel, coding) in codings.iter().enumerate() {
+            match *coding {
+                ChannelCoding::Coded(coding) => {
+                    values::from_symbols(isa, coding.window, rows, channel, raw, |_, place| {
+                        *place = escapes.u8("an escaped value")?;
+                        Ok(())
+                    })?
+                }
+                ChannelCoding::Constant(value) => {
+                    rows.channel_mut(channel).for_each(|row| row.fill(value.cast_unsigned()));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Heads<'a> {
@@ -73,73 +108,67 @@ impl<'a> Heads<'a> {
         num_heads: usize,
         tiles: &mut TileReader<'a>,
     ) -> Result<Self> {
-        let rows = (0..num_heads).map(|_| SymbolRows::zeroed(BLOCK_CHANNELS, shape.num_tokens)).collect();
-        let mut heads = Self {
-            shape: *shape,
-            bins,
-            first_head,
-            parameters: Vec::new(),
-            symbols: Vec::new(),
-            tails: Vec::new(),
-            rows,
-        };
+        let mut heads = Self { shape: *shape, first_head, symbols: Vec::new(), channels: Vec::new() };
         for _ in 0..num_heads {
             let tile = tiles.next_tile()?;
             let refuse = tile.clone();
-            match Tile::parse(tile, shape.head_dim.saturating_mul(PARAMETER_BYTES))? {
+            match Tile::parse(tile, shape.head_dim.saturating_mul(PARAMETER_BYTES), shape.num_tokens)? {
                 Tile::Verbatim(_) => return Err(refuse.corrupt("a tile of level q2 is verbatim")),
                 Tile::Coded { parameters, symbols, tail } => {
-                    heads.parameters.push(parameters);
+                    heads.channels.push(Channels::new(shape, bins, parameters, tail)?);
                     heads.symbols.push(symbols);
-                    heads.tails.push(tail);
                 }
             }
         }
         Ok(heads)
     }
 
-    /// Decodes a block of channels of each head.
-    fn decode_block(
+    /// Decodes a group of blocks of channels of each head.
+    fn decode_group<E: Element>(
         &mut self,
         isa: Isa,
-        first_channel: usize,
+        first_block: usize,
         dequantizer: &Dequantizer,
+        rows: &mut [[TileRows; TILES]; GROUP_BLOCKS],
         plane: &mut [u8],
     ) -> Result<()> {
-        let bins = self.bins;
-        let codings: Vec<Vec<ChannelCoding>> = self
-            .parameters
-            .iter()
-            .map(|parameters| {
-                let block = parameters.iter().skip(first_channel).take(BLOCK_CHANNELS);
-                block.map(|&parameter| ChannelCoding::from_parameter(parameter, bins)).collect()
+        let blocks = first_block..self.shape.num_blocks();
+        for (block, rows) in blocks.clone().zip(&mut *rows) {
+            self.decode_block(isa, block, rows)?;
+        }
+        let heads = (self.first_head..).take(self.symbols.len()).enumerate();
+        let values: Vec<ValueBlock<'_>> = heads
+            .flat_map(|(tile, head)| {
+                let rows = blocks.clone().zip(&*rows);
+                rows.filter_map(move |(block, rows)| Some(ValueBlock { head, block, rows: rows.get(tile)?.block(0) }))
             })
             .collect();
-        let models: Vec<Vec<_>> =
-            codings.iter().map(|codings| codings.iter().map(|&coding| bins.model(coding)).collect()).collect();
-        simd::decode_channels(isa, &mut self.symbols, &models, &mut self.rows)?;
-        let heads = (self.first_head..).zip(codings.iter().zip(&self.rows)).zip(&self.tails);
-        for ((head, (codings, rows)), tail) in heads {
-            let shifts: Vec<u8> = codings.iter().map(|coding| coding.shift).collect();
-            let mut block = ChannelBlock::new(&self.shape, plane, head, first_channel);
-            let largest = simd::dequantize(isa, dequantizer, rows, &shifts, &mut block);
-            check_largest(largest, bins).map_err(|reason| tail.corrupt(reason))?;
+        if !simd::dequantize::<E>(isa, dequantizer, &values, &self.shape, plane) {
+            let tail = self.channels.first().map(|channels| &channels.escapes);
+            let offset = tail.map_or(0, Cursor::offset);
+            return Err(Error::corrupt(offset, format!("a value is beyond {}", dequantizer.limit)));
         }
         Ok(())
+    }
+
+    /// Decodes the values of a block of channels of each head.
+    fn decode_block(&mut self, isa: Isa, block: usize, rows: &mut [TileRows; TILES]) -> Result<()> {
+        let rows = rows.get_mut(..self.symbols.len()).unwrap_or_default();
+        let mut models = [[None; BLOCK_CHANNELS]; TILES];
+        for (models, channels) in models.iter_mut().zip(&self.channels) {
+            let codings = models.iter_mut().zip(channels.block(block));
+            codings.for_each(|(model, coding)| *model = coding.coded().map(|coding| coding.model));
+        }
+        simd::decode_block(isa, &mut self.symbols, models.get(..rows.len()).unwrap_or_default(), rows, 0)?;
+        let mut channels = self.channels.iter_mut().zip(rows);
+        channels.try_for_each(|(channels, rows)| channels.replace_symbols(isa, block, rows))
     }
 
     /// Checks that everything was used.
     fn finish(self) -> Result<()> {
         self.symbols.into_iter().try_for_each(Decoder::finish)?;
-        self.tails.into_iter().try_for_each(|tail| tail.finish_padding(ALIGNMENT))
+        self.channels.into_iter().try_for_each(|channels| channels.escapes.finish_padding(ALIGNMENT))
     }
-}
-
-fn check_largest(largest: u8, bins: Bins) -> std::result::Result<(), String> {
-    if largest > bins.max_symbol() {
-        return Err(format!("symbol {largest} exceeds {}", bins.max_symbol()));
-    }
-    Ok(())
 }
 
 /// Bins and scales of the next plane.

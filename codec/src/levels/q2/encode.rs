@@ -1,16 +1,17 @@
 //! Q2 from elements to a preamble and tiles.
 
-use super::ChannelCoding;
-use super::choice::choose;
+use super::coding::{ChannelCoding, Codes};
 use super::quantizer::Bins;
+use crate::Result;
 use crate::element::Element;
-use crate::levels::EncodedPlanes;
-use crate::plane::{HeadView, Plane};
-use crate::rows::SymbolRows;
-use crate::simd::{self, Isa, TILES};
-use crate::tile::rans::LANES;
+use crate::levels::values;
+use crate::levels::{EncodedPlanes, not_finite};
+use crate::model::Model;
+use crate::plane::Plane;
+use crate::rows::TileRows;
+use crate::simd::{self, HeadErrors, Isa, Quantizer, TILES};
+use crate::tile::rans::Encoder;
 use crate::tile::{self, CodedTile};
-use crate::{Error, Result};
 
 /// Adds the plane's bins and scales, and one tile per kv head.
 ///
@@ -20,20 +21,17 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, o
     let bins = Bins::of_plane(plane.geometry.num_layers(), plane.layer, plane.side);
     let scales = scales::<E>(isa, plane)?;
     write_preamble::<E>(bins, &scales, &mut out.preamble);
-    let quantizer = bins.quantizer(scales);
-    let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
+    let quantizer = bins.quantizer::<E>(isa, &scales);
+    let shape = plane.shape;
+    let mut rows: Vec<_> = (0..TILES).map(|_| TileRows::zeroed(shape.head_dim, shape.num_tokens)).collect();
+    let heads: Vec<usize> = (0..shape.num_kv_heads).collect();
     for heads in heads.chunks(TILES) {
-        let mut symbols: Vec<SymbolRows> = heads
-            .iter()
-            .map(|&head| {
-                let mut symbols = SymbolRows::zeroed(plane.shape.head_dim, plane.shape.num_tokens);
-                let head = HeadView::new(&plane.shape, plane.bytes, head);
-                let errors = simd::quantize::<E>(isa, &quantizer, &head, &mut symbols);
-                out.errors.add_head(&errors, plane.shape.head_dim);
-                symbols
-            })
-            .collect();
-        for coded in code(isa, &mut symbols, bins) {
+        let rows = &mut rows[..heads.len()];
+        for (&head, rows) in heads.iter().zip(&mut *rows) {
+            let errors = quantize_head::<E>(isa, &quantizer, plane, head, rows);
+            out.errors.add_head(&errors, shape.head_dim);
+        }
+        for coded in code(isa, rows, Codes::new(bins)) {
             out.tiles.push(|tiles| coded.write(tiles));
         }
     }
@@ -58,14 +56,6 @@ fn scale<E: Element>(isa: Isa, elements: &[u8]) -> std::result::Result<f32, usiz
     Err(values.position(|value| !value.is_finite()).unwrap_or_default())
 }
 
-fn not_finite(plane: &Plane<'_>, token: usize, channel: usize) -> Error {
-    let (head, d) = (channel / plane.shape.head_dim, channel % plane.shape.head_dim);
-    Error::Invalid(format!(
-        "element {d} of kv head {head} in {:?} of layer {}, token {token}, is not finite: level q2 takes finite ones",
-        plane.side, plane.layer
-    ))
-}
-
 fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>) {
     preamble.extend_from_slice(&[bins.count(), 0, 0, 0]);
     for &scale in scales {
@@ -76,34 +66,64 @@ fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>
     tile::pad(preamble);
 }
 
-/// Chooses each channel's coding and codes the symbols of some tiles under it.
-fn code(isa: Isa, symbols: &mut [SymbolRows], bins: Bins) -> Vec<CodedTile> {
-    let codings: Vec<Vec<ChannelCoding>> =
-        symbols.iter_mut().map(|symbols| shift_to_codings(isa, symbols, bins)).collect();
-    let models: Vec<Vec<_>> =
-        codings.iter().map(|codings| codings.iter().map(|&coding| bins.model(coding)).collect()).collect();
-    let streams = simd::encode_channels(isa, &models, symbols).into_iter();
-    let tiles = streams.zip(codings.iter().zip(&models)).zip(symbols);
-    tiles
-        .map(|((stream, (codings, models)), symbols)| CodedTile {
-            parameters: codings.iter().map(|coding| coding.to_parameter(bins)).collect(),
-            num_lanes: if models.iter().any(Option::is_some) { symbols.num_tokens().min(LANES) } else { 0 },
-            stream,
-            raw: Vec::new(),
-            escapes: Vec::new(),
-        })
-        .collect()
+/// Fills `rows` with the values of a head.
+fn quantize_head<E: Element>(
+    isa: Isa,
+    quantizer: &Quantizer,
+    plane: &Plane<'_>,
+    head: usize,
+    rows: &mut TileRows,
+) -> HeadErrors {
+    let mut errors = HeadErrors::new(plane.shape.num_tokens);
+    for block in 0..plane.shape.num_blocks() {
+        let view = plane.block(head, block);
+        for (row, square) in rows.block_mut(block).iter_mut().enumerate() {
+            *square = simd::turn(isa, &simd::quantize::<E>(isa, quantizer, &view, row, &mut errors));
+        }
+    }
+    errors
 }
 
-/// Chooses each channel's coding and shifts its symbols to it.
-fn shift_to_codings(isa: Isa, symbols: &mut SymbolRows, bins: Bins) -> Vec<ChannelCoding> {
-    let num_channels = symbols.rows().len() / symbols.rows_per_channel();
-    (0..num_channels)
-        .map(|channel| {
-            let symbols = symbols.channel_mut(channel);
-            let coding = choose(isa, symbols, bins);
-            symbols.iter_mut().for_each(|symbol| *symbol = symbol.wrapping_sub(coding.shift) & bins.alphabet_mask());
-            coding
-        })
-        .collect()
+/// Chooses each channel's coding and codes the values of some tiles under it.
+fn code(isa: Isa, rows: &mut [TileRows], codes: Codes) -> Vec<CodedTile> {
+    let parts: Vec<Parts> = rows.iter_mut().map(|rows| Parts::new(isa, rows, codes)).collect();
+    let models: Vec<Vec<_>> = parts.iter().map(Parts::models).collect();
+    let rows: Vec<&TileRows> = rows.iter().collect();
+    let streams = simd::encode_tiles(isa, &models, &rows);
+    streams.into_iter().zip(parts).map(|(stream, parts)| parts.into_tile(stream)).collect()
+}
+
+/// What a tile has besides its symbols.
+struct Parts {
+    parameters: Vec<u8>,
+    codings: Vec<ChannelCoding>,
+    raw: Vec<u8>,
+    escapes: Vec<u8>,
+}
+
+impl Parts {
+    /// Chooses codings, and puts symbols in the place of values.
+    fn new(isa: Isa, rows: &mut TileRows, codes: Codes) -> Self {
+        let mut parts = Self { parameters: Vec::new(), codings: Vec::new(), raw: Vec::new(), escapes: Vec::new() };
+        for channel in 0..rows.num_channels() {
+            let code = codes.choose(simd::moments(isa, rows, channel), rows.num_tokens());
+            let coding = codes.coding(code).expect("what is chosen has a meaning");
+            if let ChannelCoding::Coded(coding) = coding {
+                let escapes = &mut parts.escapes;
+                values::to_symbols(isa, coding.window, rows, channel, &mut parts.raw, |_, value| escapes.push(value));
+            }
+            parts.parameters.push(code);
+            parts.codings.push(coding);
+        }
+        parts
+    }
+
+    fn models(&self) -> Vec<Option<&'static Model>> {
+        self.codings.iter().map(|coding| coding.coded().map(|coding| coding.model)).collect()
+    }
+
+    fn into_tile(self, stream: Encoder) -> CodedTile {
+        let has_states = self.models().iter().any(Option::is_some);
+        CodedTile { parameters: self.parameters, has_states, stream, raw: self.raw, escapes: self.escapes }
+    }
 }

@@ -1,9 +1,8 @@
 //! The quantizer: LMCache's arithmetic in `f32`, step by step.
 
-use super::ChannelCoding;
 use crate::Side;
-use crate::model::{Model, model_set};
-use crate::simd::{CostTable, Quantizer};
+use crate::element::Element;
+use crate::simd::{self, Isa, Quantizer};
 
 /// Models with fewer layers than this quantize everything to 32 bins.
 const FEW_LAYERS: usize = 10;
@@ -35,85 +34,44 @@ impl Bins {
         [Self::Sixteen, Self::ThirtyTwo].into_iter().find(|bins| bins.count() == count)
     }
 
-    /// Number of bins, and of symbols of the models.
+    /// Number of bins.
     pub(super) fn count(self) -> u8 {
-        1 << self.alphabet_bits()
-    }
-
-    pub(super) fn alphabet_bits(self) -> u32 {
         match self {
-            Self::Sixteen => 4,
-            Self::ThirtyTwo => 5,
+            Self::Sixteen => 16,
+            Self::ThirtyTwo => 32,
         }
     }
 
-    pub(super) fn alphabet_mask(self) -> u8 {
-        self.count() - 1
+    /// `C`: values are symbols less this.
+    pub(super) fn center(self) -> u8 {
+        self.count() / 2 - 1
     }
 
-    /// Largest symbol: `2 * C`.
-    pub(super) fn max_symbol(self) -> u8 {
-        self.count() - 2
-    }
-
-    /// The models that a channel may choose from, narrow to wide.
-    pub(super) fn models(self) -> &'static [Model] {
-        match self {
-            Self::Sixteen => &model_set().symbols_16,
-            Self::ThirtyTwo => &model_set().symbols_32,
-        }
-    }
-
-    /// Code lengths of the models that a channel may choose from.
-    pub(super) fn costs(self) -> &'static CostTable {
-        match self {
-            Self::Sixteen => &model_set().costs_16,
-            Self::ThirtyTwo => &model_set().costs_32,
-        }
-    }
-
-    /// The model of a channel's symbols; none when they are constant.
-    pub(super) fn model(self, coding: ChannelCoding) -> Option<&'static Model> {
-        self.models().get(usize::from(coding.width.checked_sub(1)?))
-    }
-
-    /// `C`, the symbol of zero.
-    fn center(self) -> f32 {
-        f32::from(self.max_symbol() / 2)
-    }
-
-    /// What a token's elements are multiplied by, from its scale: its largest magnitude.
-    pub(super) fn factor(self, scale: f32) -> f32 {
-        self.center() / scale
+    /// The fraction of the scale that each magnitude of a value stands for, `value / C`, also beyond `C`.
+    pub(super) fn fractions(self) -> [f32; 16] {
+        let center = f32::from(self.center());
+        std::array::from_fn(|magnitude| magnitude as f32 / center)
     }
 
     /// The quantizer of a plane, from the scale of each token.
     ///
-    /// A scale of zero, or so small that the factor overflows, makes `value * factor + C` infinite or no number, which
+    /// A scale of zero, or so small that the factor overflows, makes `element * factor + C` infinite or no number, which
     /// LMCache turns into an 8-bit integer; that gives 0.
-    pub(super) fn quantizer(self, scales: Vec<f32>) -> Quantizer {
-        let symbol = |index: usize| index as u8 & self.alphabet_mask();
+    pub(super) fn quantizer<E: Element>(self, isa: Isa, scales: &[f32]) -> Quantizer {
         Quantizer {
             center: self.center(),
-            fractions: std::array::from_fn(|index| self.fraction(symbol(index))),
-            factors: scales.iter().map(|&scale| self.factor(scale)).collect(),
-            scales,
+            factors: scales.iter().map(|&scale| f32::from(self.center()) / scale).collect(),
+            tables: simd::token_tables::<E>(isa, &self.fractions(), scales),
         }
-    }
-
-    /// The fraction of the scale that a symbol stands for: `(symbol - C) / C`.
-    pub(super) fn fraction(self, symbol: u8) -> f32 {
-        (f32::from(symbol) - self.center()) / self.center()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Isa;
-    use crate::plane::{HeadView, PlaneShape};
-    use crate::rows::SymbolRows;
-    use crate::simd;
+    use crate::geometry::{Dtype, Geometry};
+    use crate::plane::{Plane, PlaneShape};
+    use crate::simd::HeadErrors;
 
     #[test]
     fn bins_follow_the_configuration() {
@@ -124,30 +82,33 @@ mod tests {
         assert_eq!([1, 2, 9].map(|layer| count(10, layer, Side::V)), [32, 16, 16]);
     }
 
-    /// Symbols of one token's values.
-    fn symbols(bins: Bins, scale: f32, values: &[f32]) -> Vec<u8> {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let shape = PlaneShape { num_tokens: 1, num_kv_heads: 1, head_dim: values.len(), element_bytes: 4 };
-        let mut symbols = SymbolRows::zeroed(values.len(), 1);
-        let head = HeadView::new(&shape, &bytes, 0);
-        simd::quantize::<f32>(Isa::SCALAR, &bins.quantizer(vec![scale]), &head, &mut symbols);
-        (0..values.len()).map(|channel| symbols.channel(channel)[0]).collect()
+    /// Values of one token's elements.
+    fn values(bins: Bins, scale: f32, elements: &[f32]) -> Vec<i8> {
+        let bytes: Vec<u8> = elements.iter().flat_map(|element| element.to_le_bytes()).collect();
+        let geometry = Geometry::new(1, 1, elements.len() as u32, Dtype::F32).unwrap();
+        let shape = PlaneShape::new(&geometry, 1);
+        let plane = Plane { geometry: &geometry, layer: 0, side: Side::K, shape, bytes: &bytes };
+        let quantizer = bins.quantizer::<f32>(Isa::SCALAR, &[scale]);
+        let mut errors = HeadErrors::new(1);
+        let square = simd::quantize::<f32>(Isa::SCALAR, &quantizer, &plane.block(0, 0), 0, &mut errors);
+        square[0][..elements.len()].iter().map(|value| value.cast_signed()).collect()
     }
 
     #[test]
-    fn symbols_span_the_scale_and_round_to_even() {
+    fn values_span_the_scale_and_symbols_round_to_even() {
         for bins in [Bins::Sixteen, Bins::ThirtyTwo] {
-            let center = bins.max_symbol() / 2;
-            assert_eq!(symbols(bins, 3.0, &[-3.0, 0.0, 3.0]), [0, center, bins.max_symbol()]);
-            assert_eq!(symbols(bins, f32::from(center), &[0.5]), [center.next_multiple_of(2)]);
-            assert_eq!([bins.fraction(0), bins.fraction(bins.max_symbol())], [-1.0, 1.0]);
+            let center = bins.center().cast_signed();
+            assert_eq!(values(bins, 3.0, &[-3.0, 0.0, 3.0]), [-center, 0, center]);
+            // C is odd, so that the even symbol is the one above.
+            assert_eq!(values(bins, f32::from(center), &[0.5]), [1]);
+            assert_eq!([bins.fractions()[0], bins.fractions()[usize::from(bins.center())]], [0.0, 1.0]);
         }
     }
 
     #[test]
     fn scales_without_a_factor_give_symbol_zero() {
         for scale in [0.0, f32::from_bits(1)] {
-            assert_eq!(symbols(Bins::Sixteen, scale, &[scale, -scale, 0.0]), [0; 3]);
+            assert_eq!(values(Bins::Sixteen, scale, &[scale, -scale, 0.0]), [-7; 3]);
         }
     }
 }

@@ -1,0 +1,89 @@
+//! What KVTC learns of a model: means, bases, and which error each way of storing components makes.
+
+use kvdepot_codec::{Error, Geometry, KvChunk, Result, Side};
+use nalgebra::DMatrix;
+
+use super::groups::Group;
+use super::pca::Pca;
+use super::{Kvtc, Transform, allocation, features};
+use crate::rope::{self, Rope};
+
+/// Fewest tokens that a calibration makes sense on.
+const MIN_CALIBRATION_TOKENS: usize = 8;
+
+/// How KVTC is calibrated.
+#[derive(Debug, Clone)]
+pub struct KvtcOptions {
+    /// Most principal components of a side.
+    pub max_components: usize,
+    /// RoPE's frequencies in radians per position, `head_dim / 2` of them; element `i` is paired with `i + head_dim / 2`.
+    pub inverse_frequencies: Vec<f64>,
+}
+
+impl KvtcOptions {
+    /// Options for `theta^(-2i / head_dim)`, with at most 1024 components.
+    pub fn new(rope_theta: f64, head_dim: usize) -> Self {
+        let inverse_frequencies = rope::inverse_frequencies(rope_theta, head_dim);
+        Self { max_components: 1024, inverse_frequencies }
+    }
+}
+
+/// Principal components of calibration tokens, from which coders of any ratio are made.
+#[derive(Debug)]
+pub struct KvtcCalibration {
+    geometry: Geometry,
+    rope: Rope,
+    /// K and V.
+    sides: [SideCalibration; 2],
+}
+
+/// The basis of one side, and calibration tokens that it was not fitted on.
+#[derive(Debug)]
+struct SideCalibration {
+    pca: Pca,
+    held_out: DMatrix<f32>,
+}
+
+impl KvtcCalibration {
+    /// Calibrates on the tokens of `calibration`, consecutive from `first_position` on, of one geometry.
+    ///
+    /// # Errors
+    /// `Invalid` when there are fewer than 8 tokens, geometries differ, or an element is not finite.
+    pub fn fit(calibration: &[KvChunk], first_position: u64, options: &KvtcOptions) -> Result<Self> {
+        let num_tokens: usize = calibration.iter().map(KvChunk::num_tokens).sum();
+        let Some(geometry) = calibration.first().map(|chunk| *chunk.geometry()) else {
+            return Err(Error::Invalid("a calibration on no chunk".to_owned()));
+        };
+        if num_tokens < MIN_CALIBRATION_TOKENS || calibration.iter().any(|chunk| *chunk.geometry() != geometry) {
+            return Err(Error::Invalid(format!("a calibration on {num_tokens} tokens, or of different geometries")));
+        }
+        let rope = Rope::new(options.inverse_frequencies.clone());
+        let fit = |side| SideCalibration::fit(calibration, first_position, &rope, side, options.max_components);
+        let sides = [fit(Side::K)?, fit(Side::V)?];
+        Ok(Self { geometry, rope, sides })
+    }
+
+    /// A coder whose quantized components take `target_ratio` times fewer bits than the elements in 16 bits, before
+    /// deflation and without the tokens that stay as they are.
+    pub fn coder(&self, target_ratio: f64) -> Kvtc {
+        let transforms = self.sides.each_ref().map(|side| side.transform(target_ratio));
+        Kvtc { geometry: self.geometry, target_ratio, rope: self.rope.clone(), transforms }
+    }
+}
+
+impl SideCalibration {
+    /// The basis comes from the first three quarters of the tokens; the rest is for choosing runs.
+    fn fit(chunks: &[KvChunk], first_position: u64, rope: &Rope, side: Side, max_components: usize) -> Result<Self> {
+        let features = features::gather_all(chunks, first_position, rope, side)?;
+        let num_fitted = features.ncols() * 3 / 4;
+        let pca = Pca::fit(features.columns(0, num_fitted).into_owned(), max_components);
+        let held_out = pca.project(&features.columns(num_fitted, features.ncols() - num_fitted).into_owned());
+        Ok(Self { pca, held_out })
+    }
+
+    fn transform(&self, target_ratio: f64) -> Transform {
+        let budget_bits = (16.0 * self.pca.num_features() as f64 / target_ratio.max(1.0)) as usize;
+        let groups = allocation::allocate(&self.held_out, budget_bits);
+        Transform { pca: self.pca.truncated(groups.last().map_or(0, Group::end)), groups }
+    }
+}

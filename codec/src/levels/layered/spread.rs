@@ -1,0 +1,104 @@
+//! What the encoder sees of a plane before it chooses steps: means and deviations of channels.
+
+use super::coding::step_factor;
+use crate::element::Element;
+use crate::plane::Plane;
+use crate::rope::Turns;
+use crate::simd::{self, Isa};
+use crate::{Geometry, KvChunk, Side};
+
+/// Every so many tokens are looked at to find the spread of all layers' keys.
+const SAMPLE_STRIDE: usize = 8;
+
+/// Mean and standard deviation of the channels of a head.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Spread {
+    pub(super) means: Vec<f32>,
+    pub(super) deviations: Vec<f32>,
+}
+
+impl Spread {
+    /// Of lines `[token][head_dim]`.
+    ///
+    /// Distances are from the first line, so that a mean that is large against the spread costs no precision.
+    pub(super) fn of_lines(isa: Isa, lines: &[f32], head_dim: usize) -> Self {
+        let (mut sums, mut squares) = (vec![0.0; head_dim], vec![0.0; head_dim]);
+        let pivots = lines.get(..head_dim).map_or_else(|| vec![0.0; head_dim], <[f32]>::to_vec);
+        lines.chunks_exact(head_dim).for_each(|line| simd::add_moments(isa, line, &pivots, &mut sums, &mut squares));
+        let count = (lines.len() / head_dim).max(1) as f32;
+        let mut spread = Self::default();
+        for ((sum, square), pivot) in sums.iter().zip(&squares).zip(&pivots) {
+            let distance = sum / count;
+            spread.means.push(pivot + distance);
+            spread.deviations.push((square / count - distance * distance).max(0.0).sqrt());
+        }
+        spread
+    }
+}
+
+/// Lines of a head, `[token][head_dim]`, keys turned back; every `stride`-th token from `first` on.
+pub(super) fn lines_of_head<E: Element>(
+    isa: Isa,
+    plane: &Plane<'_>,
+    head: usize,
+    turns: Option<&Turns>,
+    tokens: impl Iterator<Item = usize>,
+) -> Vec<f32> {
+    let head_dim = plane.shape.head_dim;
+    let mut lines = Vec::with_capacity(plane.shape.num_tokens * head_dim);
+    for token in tokens {
+        let start = lines.len();
+        lines.resize(start + head_dim, 0.0);
+        let line = &mut lines[start..];
+        simd::widen::<E>(isa, plane.head_line(token, head), line);
+        if let Some(turns) = turns {
+            let [cos, sin] = turns.token(token);
+            simd::rotate_back(isa, line, cos, sin);
+        }
+    }
+    lines
+}
+
+/// Root mean square of deviations.
+pub(super) fn root_mean_square<'a>(deviations: impl Iterator<Item = &'a f32>) -> f32 {
+    let (sum, count) = deviations.fold((0.0f64, 0u32), |(sum, count), deviation| {
+        (sum + f64::from(*deviation) * f64::from(*deviation), count + 1)
+    });
+    (sum / f64::from(count.max(1))).sqrt() as f32
+}
+
+/// Geometric mean of the spreads of the keys of all layers; those without any do not count.
+///
+/// Keys of all layers get the same step, whatever their own spread: an error of a key acts by its size.
+pub(in crate::levels) fn key_spread<E: Element>(isa: Isa, chunk: &KvChunk, turns: &Turns, exact_tokens: usize) -> f32 {
+    let geometry: &Geometry = chunk.geometry();
+    let mut logs = Vec::new();
+    for layer in 0..geometry.num_layers() {
+        let plane = Plane::of_chunk(chunk, layer, Side::K);
+        let mut deviations = Vec::new();
+        for head in 0..geometry.num_kv_heads() {
+            let tokens = (exact_tokens..chunk.num_tokens()).step_by(SAMPLE_STRIDE);
+            let lines = lines_of_head::<E>(isa, &plane, head, Some(turns), tokens);
+            deviations.extend(Spread::of_lines(isa, &lines, geometry.head_dim()).deviations);
+        }
+        let spread = root_mean_square(deviations.iter());
+        if spread > 0.0 && spread.is_finite() {
+            logs.push(f64::from(spread).ln());
+        }
+    }
+    (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp() as f32
+}
+
+/// Exponents of the steps of a plane's channels: finer where the spread is larger, since queries are large where keys are.
+pub(super) fn key_exponents(deviations: &[f32]) -> Vec<i8> {
+    let logs: Vec<f64> = deviations.iter().map(|deviation| f64::from(*deviation).log2()).collect();
+    let finite: Vec<f64> = logs.iter().copied().filter(|log| log.is_finite()).collect();
+    let middle = finite.iter().sum::<f64>() / finite.len().max(1) as f64;
+    let exponent = |log: &f64| if log.is_finite() { (-2.0 * (log - middle)).round().clamp(-4.0, 4.0) as i8 } else { 0 };
+    logs.iter().map(exponent).collect()
+}
+
+/// The step of a channel.
+pub(super) fn channel_step(step: f32, exponent: i8) -> f32 {
+    step * step_factor(exponent)
+}

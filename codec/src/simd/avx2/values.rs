@@ -1,0 +1,141 @@
+//! Values of a channel to symbols and back.
+
+use std::arch::x86_64::*;
+
+use super::lanes::{load, store};
+use crate::model::ESCAPE;
+use crate::rows::{BLOCK_CHANNELS, Row, Square, TileRows};
+use crate::simd::values::{Moments, RUN, Window};
+
+/// See [`crate::simd::moments`].
+pub(in crate::simd) fn moments(rows: &TileRows, channel: usize) -> Moments {
+    // SAFETY: the caller holds an `Isa` of AVX2.
+    unsafe { moments_wide(rows, channel) }
+}
+
+/// See [`crate::simd::to_symbols`].
+pub(in crate::simd) fn to_symbols(window: Window, row: &mut Row, planes: &mut Vec<u8>) -> u32 {
+    // SAFETY: the caller holds an `Isa` of AVX2.
+    unsafe { to_symbols_wide(window, row, planes) }
+}
+
+/// See [`crate::simd::from_symbols`].
+pub(in crate::simd) fn from_symbols(
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &[[u8; 4]],
+) -> [u32; RUN] {
+    assert_eq!(planes.len(), run.len() * window.raw_bits as usize);
+    // SAFETY: the caller holds an `Isa` of AVX2.
+    unsafe { from_symbols_wide(window, run, channel, planes) }
+}
+
+#[target_feature(enable = "avx2")]
+fn moments_wide(rows: &TileRows, channel: usize) -> Moments {
+    let (mut sums, mut squares) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    let ones = _mm256_set1_epi16(1);
+    for square in rows.block(channel / BLOCK_CHANNELS) {
+        let values = load(&square[channel % BLOCK_CHANNELS]);
+        let magnitudes = _mm256_abs_epi8(values);
+        let pair_sums = _mm256_maddubs_epi16(_mm256_set1_epi8(1), values);
+        let pair_squares = _mm256_maddubs_epi16(magnitudes, magnitudes);
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pair_sums, ones));
+        squares = _mm256_add_epi32(squares, _mm256_madd_epi16(pair_squares, ones));
+    }
+    Moments { sum: sum_words(sums), squares: sum_words(squares).cast_unsigned() }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_words(words: __m256i) -> i32 {
+    let four = _mm_add_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+    let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b00_00_11_10>(four));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn to_symbols_wide(window: Window, row: &mut Row, planes: &mut Vec<u8>) -> u32 {
+    let limit = _mm256_set1_epi8(window.len.cast_signed());
+    let offsets = _mm256_sub_epi8(load(row), _mm256_set1_epi8(window.base.cast_signed()));
+    let outside = _mm256_cmpeq_epi8(_mm256_max_epu8(offsets, limit), offsets);
+    let offsets = _mm256_andnot_si256(outside, offsets);
+    for bit in 0..window.raw_bits {
+        let at_sign = _mm256_sll_epi16(offsets, _mm_cvtsi32_si128(7 - bit.cast_signed()));
+        planes.extend_from_slice(&_mm256_movemask_epi8(at_sign).to_le_bytes());
+    }
+    // Bits of the neighbouring byte come in from above, where no symbol has any.
+    let shifted = _mm256_srl_epi16(offsets, _mm_cvtsi32_si128(window.raw_bits.cast_signed()));
+    let escape = _mm256_set1_epi8(ESCAPE.cast_signed());
+    store(row, _mm256_blendv_epi8(_mm256_and_si256(shifted, escape), escape, outside));
+    _mm256_movemask_epi8(outside).cast_unsigned()
+}
+
+#[target_feature(enable = "avx2")]
+fn from_symbols_wide(window: Window, run: &mut [Square], channel: usize, planes: &[[u8; 4]]) -> [u32; RUN] {
+    let mut masks = [0; RUN];
+    let escape = _mm256_set1_epi8(ESCAPE.cast_signed());
+    let base = _mm256_set1_epi8(window.base.cast_signed());
+    let raw_bits = window.raw_bits as usize;
+    let shift = _mm_cvtsi32_si128(window.raw_bits.cast_signed());
+    for (row, (square, mask)) in run.iter_mut().zip(&mut masks).enumerate() {
+        let symbols = load(&square[channel]);
+        // Symbols are below 2^4, and raw bits at most 4.
+        let mut offsets = _mm256_sll_epi16(symbols, shift);
+        for bit in 0..raw_bits {
+            let ones = _mm256_and_si256(spread(planes[row * raw_bits + bit]), _mm256_set1_epi8(1 << bit));
+            offsets = _mm256_or_si256(offsets, ones);
+        }
+        store(&mut square[channel], _mm256_add_epi8(offsets, base));
+        *mask = _mm256_movemask_epi8(_mm256_cmpeq_epi8(symbols, escape)).cast_unsigned();
+    }
+    masks
+}
+
+/// All bits of byte `t` set where bit `t` of the plane is.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn spread(plane: [u8; 4]) -> __m256i {
+    let bytes = _mm256_set1_epi32(i32::from_le_bytes(plane));
+    let copies = _mm256_shuffle_epi8(
+        bytes,
+        _mm256_setr_epi8(
+            0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
+        ),
+    );
+    let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201u64.cast_signed());
+    _mm256_cmpeq_epi8(_mm256_and_si256(copies, bits), bits)
+}
+
+/// See [`crate::simd::take_fractions`].
+pub(in crate::simd) fn take_fractions(bit: u32, row: &Row, planes: &mut Vec<u8>) {
+    // SAFETY: the caller holds an `Isa` of AVX2.
+    let plane = unsafe { bit_plane(row, bit) };
+    planes.extend_from_slice(&plane.to_le_bytes());
+}
+
+#[target_feature(enable = "avx2")]
+fn bit_plane(row: &Row, bit: u32) -> i32 {
+    _mm256_movemask_epi8(_mm256_sll_epi16(load(row), _mm_cvtsi32_si128(bit.cast_signed())))
+}
+
+/// See [`crate::simd::put_fractions`].
+pub(in crate::simd) fn put_fractions(planes: &[&[u8]], middle: u8, rows: &mut [Square], channel: usize) {
+    // SAFETY: the caller holds an `Isa` of AVX2.
+    unsafe { put_fractions_wide(planes, middle, rows, channel) }
+}
+
+#[target_feature(enable = "avx2")]
+fn put_fractions_wide(planes: &[&[u8]], middle: u8, rows: &mut [Square], channel: usize) {
+    for (row, square) in rows.iter_mut().enumerate() {
+        let mut fractions = _mm256_set1_epi8(middle.cast_signed());
+        let mut one = i8::MIN;
+        for plane in planes {
+            let bits = spread(plane.as_chunks().0[row]);
+            fractions = _mm256_or_si256(fractions, _mm256_and_si256(bits, _mm256_set1_epi8(one)));
+            one = (one.cast_unsigned() >> 1).cast_signed();
+        }
+        store(&mut square[channel], fractions);
+    }
+}
