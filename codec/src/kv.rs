@@ -141,6 +141,12 @@ impl KvChunk {
         &mut self.bytes[range]
     }
 
+    /// All planes, to write: by layer, K and V.
+    pub(crate) fn planes_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let plane_bytes = self.geometry.plane_bytes(self.num_tokens);
+        self.bytes.chunks_exact_mut(plane_bytes)
+    }
+
     fn plane_range(&self, layer: usize, side: Side) -> std::ops::Range<usize> {
         assert!(layer < self.geometry.num_layers(), "layer {layer} of {}", self.geometry.num_layers());
         let plane = self.geometry.plane_bytes(self.num_tokens);

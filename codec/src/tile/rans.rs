@@ -23,6 +23,10 @@ const WORD_BITS: u32 = 16;
 pub(crate) const STATE_BYTES: usize = 4;
 /// Bytes of a word in a tile.
 pub(crate) const WORD_BYTES: usize = 2;
+/// Rows for which vectors look ahead at words at once.
+pub(crate) const AHEAD_ROWS: usize = 8;
+/// Most words that those rows use.
+pub(crate) const AHEAD_WORDS: usize = AHEAD_ROWS * LANES;
 /// Words that vectors may write before the first one.
 const SLACK_WORDS: usize = 8;
 
@@ -112,41 +116,45 @@ pub(crate) struct Decoder<'a> {
     offset: usize,
 }
 
-/// Words, of which 32 can be looked at wherever the next one is: behind the last there are zeros.
+/// The words of a tile, and how many of them have been used: more than there are, where they ran out.
 #[derive(Debug)]
 pub(crate) struct Words<'a> {
     words: &'a [[u8; WORD_BYTES]],
     next: usize,
-    tail: [[u8; WORD_BYTES]; 2 * LANES],
-    tail_start: usize,
 }
 
 impl<'a> Words<'a> {
-    fn new(words: &'a [[u8; WORD_BYTES]]) -> Self {
-        let tail_start = words.len().saturating_sub(LANES);
-        let mut tail = [[0; WORD_BYTES]; 2 * LANES];
-        tail.iter_mut().zip(words.iter().skip(tail_start)).for_each(|(to, word)| *to = *word);
-        Self { words, next: 0, tail, tail_start }
+    /// The words from `next` on that [`AHEAD_ROWS`] rows may use; behind the last one there are zeros, for which `tail` is
+    /// room.
+    pub(crate) fn ahead<'t>(
+        &self,
+        next: usize,
+        tail: &'t mut [[u8; WORD_BYTES]; AHEAD_WORDS],
+    ) -> &'t [[u8; WORD_BYTES]; AHEAD_WORDS]
+    where
+        'a: 't,
+    {
+        let ahead = self.words.get(next..).unwrap_or_default();
+        ahead.first_chunk().unwrap_or_else(|| {
+            tail.fill([0; WORD_BYTES]);
+            tail.iter_mut().zip(ahead).for_each(|(to, word)| *to = *word);
+            tail
+        })
     }
 
-    /// The next 32 words; nothing when more than there are have been used.
-    #[inline]
-    pub(crate) fn peek(&self) -> Option<&[[u8; WORD_BYTES]; LANES]> {
-        match self.words.get(self.next..).and_then(<[_]>::first_chunk) {
-            Some(words) => Some(words),
-            None => self.tail.get(self.next.wrapping_sub(self.tail_start)..)?.first_chunk(),
-        }
+    /// How many words have been used.
+    pub(crate) fn next_word(&self) -> usize {
+        self.next
     }
 
     /// Counts words as used, whether or not they were there.
-    #[inline]
-    pub(crate) fn advance(&mut self, num_words: usize) {
-        self.next = self.next.saturating_add(num_words);
+    pub(crate) fn set_next_word(&mut self, next: usize) {
+        self.next = next;
     }
 
     fn next(&mut self) -> Option<u32> {
         let word = self.words.get(self.next)?;
-        self.advance(1);
+        self.next = self.next.saturating_add(1);
         Some(u32::from(u16::from_le_bytes(*word)))
     }
 }
@@ -164,7 +172,7 @@ impl<'a> Decoder<'a> {
         }
         let offset = bytes.offset();
         let words = bytes.take(num_words.saturating_mul(WORD_BYTES), "the words of a tile")?;
-        Ok(Self { states, num_lanes, words: Words::new(words.as_chunks().0), offset })
+        Ok(Self { states, num_lanes, words: Words { words: words.as_chunks().0, next: 0 }, offset })
     }
 
     /// Checks that there are states, for a channel that has symbols.
@@ -178,6 +186,11 @@ impl<'a> Decoder<'a> {
     /// States and words.
     pub(crate) fn parts_mut(&mut self) -> (&mut [u32; LANES], &mut Words<'a>) {
         (&mut self.states, &mut self.words)
+    }
+
+    /// The words.
+    pub(crate) fn words(&self) -> &Words<'a> {
+        &self.words
     }
 
     /// Checks that no more words were used than there are.
