@@ -114,6 +114,10 @@ fn elements(chunks: &[KvChunk]) -> impl Iterator<Item = f32> + '_ {
     chunks.iter().flat_map(|chunk| f32s(chunk.bytes()))
 }
 
+fn f32s(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    bytes.chunks_exact(4).map(|element| element.try_into().map_or(f32::NAN, f32::from_le_bytes))
+}
+
 #[test]
 fn inspect_shows_people_a_row_per_layer_and_side() -> anyhow::Result<()> {
     let encoded = Encoded::make(Dtype::Bf16, 64, "q0")?;
@@ -174,8 +178,7 @@ fn inspect_states_the_error_with_each_quality_layer_and_decoding_shows_it() -> a
         assert_eq!(rows, expected);
         let (decoded, _) = content(&encoded.decode()?)?;
         for (layer, side, name) in (0..4).flat_map(|layer| [(layer, Side::K, "k"), (layer, Side::V, "v")]) {
-            let stated =
-                rows.iter().filter(|row| (row.0, row.1.as_str()) == (layer as u64, name)).map(|row| row.3).last();
+            let stated = rows.iter().rfind(|row| (row.0, row.1.as_str()) == (layer as u64, name)).map(|row| row.3);
             let planes = original
                 .iter()
                 .zip(&decoded)
@@ -188,10 +191,6 @@ fn inspect_states_the_error_with_each_quality_layer_and_decoding_shows_it() -> a
         }
     }
     Ok(())
-}
-
-fn f32s(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    bytes.chunks_exact(4).map(|element| element.try_into().map_or(f32::NAN, f32::from_le_bytes))
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::{Result, Side};
 
 /// Means are multiples of a quarter of the base's step, or of more where the largest needs it.
 const MEAN_STEP: f32 = 0.25;
+/// No step is less than this part of the largest mean: indices of finer ones would be beyond the precision of f32.
+const LEAST_STEP: f32 = 1.0 / 4096.0;
 
 /// Adds a plane to the segments of its quality layers, `out`.
 ///
@@ -92,9 +94,10 @@ struct PlaneSteps {
 impl PlaneSteps {
     fn new(recipe: Recipe, side: Side, key_spread: f32, spreads: &[Spread], qualities: usize) -> Self {
         let (finest, exponents) = recipe.steps(side, key_spread, spreads);
-        let step = (finest * (1u32 << (qualities - 1)) as f32).max(f32::MIN_POSITIVE);
         let means = spreads.iter().flat_map(|spread| &spread.means);
         let largest_mean = means.fold(0.0, |largest: f32, mean| largest.max(mean.abs()));
+        let base = finest * (1u32 << (qualities - 1)) as f32;
+        let step = base.max(largest_mean * LEAST_STEP).max(f32::MIN_POSITIVE);
         let mean_step = (MEAN_STEP * step).max(largest_mean / 127.0).min(f32::MAX / 256.0);
         Self { recipe, qualities, step: step.min(f32::MAX / 1024.0), mean_step, exponents }
     }

@@ -5,7 +5,7 @@ use super::{ChannelCoding, max_tile_bytes};
 use crate::element::Element;
 use crate::levels::values;
 use crate::plane::Plane;
-use crate::rows::{BLOCK_CHANNELS, Square, TileRows, row_tokens};
+use crate::rows::{BLOCK_CHANNELS, TileRows};
 use crate::simd::{self, Isa, TILES};
 use crate::tile::index::TileWriter;
 use crate::tile::rans::{Encoder, LANES};
@@ -16,7 +16,6 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, t
     let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
     let zeroed = || TileRows::zeroed(plane.shape.head_dim, plane.shape.num_tokens);
     let mut rows: Vec<TileRows> = (0..TILES.min(heads.len())).map(|_| zeroed()).collect();
-    let mut raw = zeroed();
     for heads in heads.chunks(TILES) {
         let rows = &mut rows[..heads.len()];
         let parts: Vec<Parts> = heads
@@ -24,7 +23,7 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, t
             .zip(&mut *rows)
             .map(|(&head, rows)| {
                 if E::IS_BF16 {
-                    Parts::split_bf16(isa, plane, head, rows, &mut raw)
+                    Parts::split_bf16(isa, plane, head, rows)
                 } else {
                     Parts::split_elements::<E>(isa, plane, head, rows)
                 }
@@ -58,18 +57,25 @@ struct Parts {
 }
 
 impl Parts {
-    /// Splits the elements of one head; `rows` gets the symbols of their exponents, `raw` is room for the other bits.
-    fn split_bf16(isa: Isa, plane: &Plane<'_>, head: usize, rows: &mut TileRows, raw: &mut TileRows) -> Self {
-        for block in 0..plane.shape.num_blocks() {
-            split_block(isa, plane, [head, block], rows.block_mut(block), raw.block_mut(block));
-        }
+    /// Splits the elements of one head; `rows` gets the symbols of their exponents.
+    fn split_bf16(isa: Isa, plane: &Plane<'_>, head: usize, rows: &mut TileRows) -> Self {
+        let num_tokens = plane.shape.num_tokens;
+        let mut raw = vec![0; plane.shape.head_dim * num_tokens];
+        simd::split(isa, plane, head, rows, &mut raw);
         let mut parts = Self::default();
+        let mut kept = 0;
         for channel in 0..plane.shape.head_dim {
-            let all_zero = || raw.channel(channel).flatten().all(|&bits| bits == 0);
-            if parts.push(isa, rows, channel, all_zero) {
-                raw.channel(channel).for_each(|row| parts.raw.extend_from_slice(row));
+            let of_channel = channel * num_tokens..(channel + 1) * num_tokens;
+            if parts.push(isa, rows, channel, || raw[of_channel.clone()].iter().all(|&bits| bits == 0)) {
+                // Channels without raw bits are rare: mostly nothing moves.
+                if kept != of_channel.start {
+                    raw.copy_within(of_channel, kept);
+                }
+                kept += num_tokens;
             }
         }
+        raw.truncate(kept);
+        parts.raw = raw;
         parts
     }
 
@@ -114,15 +120,5 @@ impl Parts {
             raw: self.raw,
             escapes: self.escapes,
         }
-    }
-}
-
-/// Splits a block into rows of exponents and of raw bits.
-fn split_block(isa: Isa, plane: &Plane<'_>, [head, block]: [usize; 2], rows: &mut [Square], raw: &mut [Square]) {
-    let view = plane.block(head, block);
-    for (row, (exponents, raw)) in rows.iter_mut().zip(raw).enumerate() {
-        let first = row * LANES;
-        let lines = simd::split(isa, &view, first..first + row_tokens(plane.shape.num_tokens, row));
-        [*exponents, *raw] = lines.each_ref().map(|lines| simd::turn(isa, lines));
     }
 }

@@ -9,7 +9,7 @@ use super::quantizer::Bins;
 use super::{PARAMETER_BYTES, PREAMBLE_HEADER_BYTES, preamble_bytes};
 use crate::cursor::Cursor;
 use crate::element::Element;
-use crate::levels::values;
+use crate::levels::{GROUP_BLOCKS, values};
 use crate::plane::PlaneShape;
 use crate::rows::{BLOCK_CHANNELS, TileRows};
 use crate::simd::{self, Dequantizer, Isa, TILES, ValueBlock};
@@ -42,10 +42,6 @@ pub(in crate::levels) fn decode_plane<E: Element>(
     Ok(())
 }
 
-/// Blocks of channels whose elements are written together: memory takes 256 bytes of a token at three times the rate at
-/// which it takes 64.
-const GROUP_BLOCKS: usize = 4;
-
 /// Tiles of consecutive heads, decoded in lockstep.
 struct Heads<'a> {
     shape: PlaneShape,
@@ -63,7 +59,7 @@ struct Channels<'a> {
 
 impl<'a> Channels<'a> {
     fn new(shape: &PlaneShape, bins: Bins, parameters: &[u8], mut tail: Cursor<'a>) -> Result<Self> {
-        let codes = Codes::new(bins);
+        let codes = Codes::of(bins);
         let coding = |&code: &u8| {
             let meaningless = || tail.corrupt(format!("channel code {code} has no meaning with {} bins", bins.count()));
             codes.coding(code).ok_or_else(meaningless)

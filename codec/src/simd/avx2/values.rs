@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::lanes::{load, store};
 use crate::model::ESCAPE;
 use crate::rows::{BLOCK_CHANNELS, Row, Square, TileRows};
-use crate::simd::values::{Moments, RUN, Window};
+use crate::simd::values::{Moments, Outside, RUN, Window};
 
 /// See [`crate::simd::moments`].
 pub(in crate::simd) fn moments(rows: &TileRows, channel: usize) -> Moments {
@@ -14,9 +14,16 @@ pub(in crate::simd) fn moments(rows: &TileRows, channel: usize) -> Moments {
 }
 
 /// See [`crate::simd::to_symbols`].
-pub(in crate::simd) fn to_symbols(window: Window, row: &mut Row, planes: &mut Vec<u8>) -> u32 {
+pub(in crate::simd) fn to_symbols(
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &mut Vec<u8>,
+    outside: &mut Outside,
+) -> bool {
+    assert!(channel < BLOCK_CHANNELS);
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { to_symbols_wide(window, row, planes) }
+    unsafe { to_symbols_wide(window, run, channel, planes, outside) }
 }
 
 /// See [`crate::simd::from_symbols`].
@@ -55,22 +62,37 @@ fn sum_words(words: __m256i) -> i32 {
     _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
 }
 
-#[inline]
 #[target_feature(enable = "avx2")]
-fn to_symbols_wide(window: Window, row: &mut Row, planes: &mut Vec<u8>) -> u32 {
+fn to_symbols_wide(
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &mut Vec<u8>,
+    outside: &mut Outside,
+) -> bool {
     let limit = _mm256_set1_epi8(window.len.cast_signed());
-    let offsets = _mm256_sub_epi8(load(row), _mm256_set1_epi8(window.base.cast_signed()));
-    let outside = _mm256_cmpeq_epi8(_mm256_max_epu8(offsets, limit), offsets);
-    let offsets = _mm256_andnot_si256(outside, offsets);
-    for bit in 0..window.raw_bits {
-        let at_sign = _mm256_sll_epi16(offsets, _mm_cvtsi32_si128(7 - bit.cast_signed()));
-        planes.extend_from_slice(&_mm256_movemask_epi8(at_sign).to_le_bytes());
-    }
-    // Bits of the neighbouring byte come in from above, where no symbol has any.
-    let shifted = _mm256_srl_epi16(offsets, _mm_cvtsi32_si128(window.raw_bits.cast_signed()));
+    let base = _mm256_set1_epi8(window.base.cast_signed());
     let escape = _mm256_set1_epi8(ESCAPE.cast_signed());
-    store(row, _mm256_blendv_epi8(_mm256_and_si256(shifted, escape), escape, outside));
-    _mm256_movemask_epi8(outside).cast_unsigned()
+    let shift = _mm_cvtsi32_si128(window.raw_bits.cast_signed());
+    let mut any = _mm256_setzero_si256();
+    for (square, (mask, values)) in run.iter_mut().zip(outside.masks.iter_mut().zip(&mut outside.values)) {
+        *values = square[channel];
+        let offsets = _mm256_sub_epi8(load(values), base);
+        let beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(offsets, limit), offsets);
+        if window.raw_bits > 0 {
+            let inside = _mm256_andnot_si256(beyond, offsets);
+            for bit in 0..window.raw_bits {
+                let at_sign = _mm256_sll_epi16(inside, _mm_cvtsi32_si128(7 - bit.cast_signed()));
+                planes.extend_from_slice(&_mm256_movemask_epi8(at_sign).to_le_bytes());
+            }
+        }
+        // Bits of the neighbouring byte come in from above, where no symbol has any.
+        let shifted = _mm256_and_si256(_mm256_srl_epi16(offsets, shift), escape);
+        store(&mut square[channel], _mm256_blendv_epi8(shifted, escape, beyond));
+        *mask = _mm256_movemask_epi8(beyond).cast_unsigned();
+        any = _mm256_or_si256(any, beyond);
+    }
+    _mm256_testz_si256(any, any) == 0
 }
 
 #[target_feature(enable = "avx2")]
