@@ -25,9 +25,7 @@ pub(super) fn calibrate(dump: &KvDump<'_>, tokens: Range<usize>, what: &str) -> 
     }
     let chunk = dump.chunk(tokens.start, num_tokens)?;
     let first_position = dump.first_position() + tokens.start as u64;
-    let head_dim = dump.geometry().head_dim();
-    let inverse_frequencies = dump.origin().rope()?.frequencies(head_dim).into_iter().map(f64::from).collect();
-    let options = KvtcOptions { inverse_frequencies, ..KvtcOptions::new(dump.rope_theta(), head_dim) };
+    let options = KvtcOptions::new(&dump.origin().rope()?, dump.geometry().head_dim());
     let calibration = KvtcCalibration::fit(&[chunk], first_position, &options)?;
     let coders = TARGET_RATIOS.map(|target_ratio| calibration.coder(target_ratio)).into();
     let note = format!("kvtc: calibrated on {num_tokens} tokens of {what}, from {} on", tokens.start);
