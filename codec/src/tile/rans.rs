@@ -64,6 +64,11 @@ impl Encoder {
         Self { states: [STATE_FLOOR; LANES], words: vec![0; room], start: room, num_lanes: num_tokens.min(LANES) }
     }
 
+    /// Forgets all rows.
+    pub(crate) fn restart(&mut self) {
+        (self.states, self.start) = ([STATE_FLOOR; LANES], self.words.len());
+    }
+
     /// Puts a row before those that are there.
     pub(crate) fn push_row(&mut self, model: &Model, row: &[u8]) {
         for lane in (0..LANES).rev() {
