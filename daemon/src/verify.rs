@@ -131,10 +131,14 @@ mod tests {
     fn a_chunk_is_whole_with_the_base_of_every_plane_and_all_that_refines_it() {
         assert_eq!(whole().check(Level::Q3, 2), Ok(()));
         assert!(whole().check(Level::Q3, 3).is_err(), "a third layer");
-        let lacks_base = refusal(|layers| drop(layers.remove(&(0, Side::V, 1))));
+        let lacks_base = refusal(|layers| {
+            layers.remove(&(0, Side::V, 1));
+        });
         assert_eq!(lacks_base, "side V of quality 0: layer 1 is due where the segments end");
         for gone in [(1, Side::K, 0), (1, Side::V, 1), (2, Side::K, 1)] {
-            let lacks_refinement = refusal(|layers| drop(layers.remove(&gone)));
+            let lacks_refinement = refusal(|layers| {
+                layers.remove(&gone);
+            });
             assert!(lacks_refinement.contains("quality layers of level q3 are put together"), "{lacks_refinement}");
         }
     }
