@@ -31,7 +31,9 @@ fn row<'a>(rows: &'a Value, name: &str) -> &'a Value {
 fn every_level_and_baseline_is_measured_in_one_run() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let report = bench(&dump(&dir, 700)?, &[])?;
-    assert_eq!(names(&report["levels"]), Level::ALL.map(Level::name));
+    let levels = names(&report["levels"]);
+    assert!(Level::ALL.iter().all(|level| levels.contains(&level.name())), "{levels:?}");
+    assert!(levels.contains(&"q3.0") && levels.contains(&"q3.1"), "{levels:?}");
     assert_eq!(names(&report["baselines"]), ["lmcache", "zstd-1", "zstd-9", "int8", "kvtc-8x", "kvtc-16x"]);
     let rows = [&report["levels"], &report["baselines"]].into_iter().filter_map(Value::as_array).flatten();
     for row in rows {

@@ -1,6 +1,7 @@
 //! Views of one plane: one side of one layer, `[token][kv_head][head_dim]`.
 
 use crate::rows::BLOCK_CHANNELS;
+use crate::tile::rans::LANES;
 use crate::{Geometry, KvChunk, Side};
 
 /// Shape of a plane and of the elements in it.
@@ -48,6 +49,14 @@ impl PlaneShape {
         let channel = head * self.head_dim + block * BLOCK_CHANNELS;
         let start = token * self.token_bytes() + channel * self.element_bytes;
         start..start + self.block_channels(block) * self.element_bytes
+    }
+
+    /// Where the elements of the first of 32 tokens from `first` on lie, in a block of a head; nothing where the plane ends
+    /// before, or the block is not whole.
+    #[inline]
+    pub(crate) fn square_start(&self, first: usize, head: usize, block: usize) -> Option<usize> {
+        let whole = first + LANES <= self.num_tokens && self.block_channels(block) == BLOCK_CHANNELS;
+        whole.then(|| self.range(first, head, block).start)
     }
 
     /// One head, token by token: `head_dim` elements each.

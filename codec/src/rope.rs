@@ -4,7 +4,7 @@
 //! position times the pair's frequency. Source: Su et al., "RoFormer" (arXiv:2104.09864), as Hugging Face lays it out.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -101,17 +101,17 @@ pub(crate) struct Turns {
 
 impl Turns {
     /// The turns of a chunk. Equal arguments in a row, as those of a chunk's layers are, share one table.
-    pub(crate) fn of_chunk(position: Position, head_dim: usize, num_tokens: usize) -> Rc<Self> {
+    pub(crate) fn of_chunk(position: Position, head_dim: usize, num_tokens: usize) -> Arc<Self> {
         type Key = (Position, usize, usize);
         thread_local! {
-            static LAST: RefCell<Option<(Key, Rc<Turns>)>> = const { RefCell::new(None) };
+            static LAST: RefCell<Option<(Key, Arc<Turns>)>> = const { RefCell::new(None) };
         }
         let key = (position, head_dim, num_tokens);
         LAST.with_borrow_mut(|last| match last {
-            Some((last_key, turns)) if *last_key == key => Rc::clone(turns),
+            Some((last_key, turns)) if *last_key == key => Arc::clone(turns),
             _ => {
-                let turns = Rc::new(Self::new(position, head_dim, num_tokens));
-                *last = Some((key, Rc::clone(&turns)));
+                let turns = Arc::new(Self::new(position, head_dim, num_tokens));
+                *last = Some((key, Arc::clone(&turns)));
                 turns
             }
         })

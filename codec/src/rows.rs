@@ -55,6 +55,13 @@ impl TileRows {
         &mut self.squares[block * rows..(block + 1) * rows]
     }
 
+    /// The rows of a block, the short one apart.
+    pub(crate) fn split_block_mut(&mut self, block: usize) -> SplitRows<'_> {
+        let (num_whole, short_tokens) = (self.num_tokens / LANES, self.num_tokens % LANES);
+        let (whole, short) = self.block_mut(block).split_at_mut(num_whole);
+        SplitRows { whole, short: short.first_mut().map(|square| (square, short_tokens)) }
+    }
+
     /// The rows of a channel, each cut to its tokens.
     pub(crate) fn channel(&self, channel: usize) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         let num_tokens = self.num_tokens;
@@ -68,6 +75,13 @@ impl TileRows {
         let rows = self.block_mut(channel / BLOCK_CHANNELS).iter_mut().enumerate();
         rows.map(move |(row, square)| &mut square[channel % BLOCK_CHANNELS][..row_tokens(num_tokens, row)])
     }
+}
+
+/// The squares of a block: those of whole rows, and that of a short one with its number of tokens.
+#[derive(Debug)]
+pub(crate) struct SplitRows<'a> {
+    pub(crate) whole: &'a mut [Square],
+    pub(crate) short: Option<(&'a mut Square, usize)>,
 }
 
 /// Tokens of a row of a channel of `num_tokens` tokens.

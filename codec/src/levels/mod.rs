@@ -8,7 +8,7 @@ mod q0;
 mod q2;
 mod values;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::cursor::Cursor;
 use crate::distortion::ErrorMeter;
@@ -39,7 +39,7 @@ pub(crate) struct LayerParts<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Surroundings {
     /// The turns of keys, at levels that turn them back.
-    turns: Option<Rc<Turns>>,
+    turns: Option<Arc<Turns>>,
     /// The spread of all layers' keys.
     key_spread: f32,
     /// First tokens of the chunk that stay as they are.
@@ -140,7 +140,7 @@ pub(crate) fn turns(
     position: Option<Position>,
     geometry: &Geometry,
     num_tokens: usize,
-) -> Option<Rc<Turns>> {
+) -> Option<Arc<Turns>> {
     let position = position.filter(|_| level.needs_rope() && side == Side::K)?;
     Some(Turns::of_chunk(position, geometry.head_dim(), num_tokens))
 }

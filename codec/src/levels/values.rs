@@ -10,8 +10,8 @@
 use crate::Result;
 use crate::cursor::Cursor;
 use crate::model::{Model, VALUE_CLASSES, model_set};
-use crate::rows::TileRows;
-use crate::simd::{self, Isa, Window};
+use crate::rows::{BLOCK_CHANNELS, SplitRows, Square, TileRows};
+use crate::simd::{self, Isa, RUN, Window};
 use crate::tile::rans::LANES;
 
 /// Classes of spread: class `k` has deviations about `0.25 * 2^(k/4)`.
@@ -93,16 +93,32 @@ pub(super) fn from_symbols(
     raw: &mut Cursor<'_>,
     mut escape: impl FnMut(usize, &mut u8) -> Result<()>,
 ) -> Result<()> {
-    for (first_token, row) in (0usize..).step_by(LANES).zip(rows.channel_mut(channel)) {
-        let planes = raw.take(row_raw_bytes(row.len(), window.raw_bits), "raw bits of a row")?;
-        let mut escapes = simd::from_symbols(isa, window, row, planes);
-        while escapes != 0 {
-            let lane = escapes.trailing_zeros() as usize;
-            if let Some(place) = row.get_mut(lane) {
+    let SplitRows { whole, short } = rows.split_block_mut(channel / BLOCK_CHANNELS);
+    let channel = channel % BLOCK_CHANNELS;
+    let mut escape_all = |first_token: usize, square: &mut Square, mut mask: u32| -> Result<()> {
+        while mask != 0 {
+            let lane = mask.trailing_zeros() as usize;
+            if let Some(place) = square.get_mut(channel).and_then(|row| row.get_mut(lane)) {
                 escape(first_token.saturating_add(lane), place)?;
             }
-            escapes &= escapes.wrapping_sub(1);
+            mask &= mask.wrapping_sub(1);
         }
+        Ok(())
+    };
+    let mut first_token = 0usize;
+    for run in whole.chunks_mut(RUN) {
+        let planes = raw.take(row_raw_bytes(LANES, window.raw_bits).saturating_mul(run.len()), "raw bits of rows")?;
+        let masks = simd::from_symbols(isa, window, run, channel, planes);
+        for (square, mask) in run.iter_mut().zip(masks) {
+            escape_all(first_token, square, mask)?;
+            first_token = first_token.saturating_add(LANES);
+        }
+    }
+    if let Some((square, num_tokens)) = short {
+        let planes = raw.take(row_raw_bytes(num_tokens, window.raw_bits), "raw bits of a row")?;
+        let row = square.get_mut(channel).and_then(|row| row.get_mut(..num_tokens)).unwrap_or_default();
+        let mask = simd::from_symbols_short(window, row, planes);
+        escape_all(first_token, square, mask)?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) struct Model {
 }
 
 /// A model as vectors of lanes hold it: one byte per symbol, to be picked by byte shuffles.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C, align(16))]
 pub(crate) struct LaneTable {
     /// First slot of each symbol. A symbol without slots has that of the next one.
@@ -40,19 +40,38 @@ pub(crate) struct LaneTable {
     pub(crate) freqs: [u8; ALPHABET],
     /// The four bytes of `(2^32 - 1) / freq`, lowest first.
     pub(crate) reciprocals: [[u8; ALPHABET]; 4],
+    /// The last slots before symbols, as a tree for search: the children of node `i` are `2 i` and `2 i + 1`, the root is
+    /// node 1. The top bit is inverted, so that signed comparison gives the order.
+    pub(crate) search_keys: [u8; ALPHABET],
+}
+
+impl LaneTable {
+    fn new(freqs: &[u8; ALPHABET]) -> Self {
+        let mut lanes = Self { starts: [0; ALPHABET], freqs: *freqs, ..Self::default() };
+        let mut start = 0u8;
+        for (symbol, &freq) in freqs.iter().enumerate() {
+            lanes.starts[symbol] = start;
+            start = start.wrapping_add(freq);
+            let reciprocal = (u32::MAX / u32::from(freq.max(1))).to_le_bytes();
+            lanes.reciprocals.iter_mut().zip(reciprocal).for_each(|(to, byte)| to[symbol] = byte);
+        }
+        for node in 1..ALPHABET {
+            // A node of depth `d` is in the middle of the `node - 2^d`-th of `2^d` equal parts of the symbols.
+            let depth = node.ilog2();
+            let symbol = (2 * (node - (1 << depth)) + 1) << (ALPHABET.ilog2() - 1 - depth);
+            lanes.search_keys[node] = lanes.starts[symbol].wrapping_sub(1) ^ 0x80;
+        }
+        lanes
+    }
 }
 
 impl Model {
     fn new(freqs: &[u8; ALPHABET]) -> Self {
-        let mut lanes = LaneTable { starts: [0; ALPHABET], freqs: *freqs, reciprocals: [[0; ALPHABET]; 4] };
+        let lanes = LaneTable::new(freqs);
         let mut symbols = [0; SLOTS];
-        let mut start = 0;
-        for (symbol, &freq) in freqs.iter().enumerate() {
-            lanes.starts[symbol] = start as u8;
+        for (symbol, (&start, &freq)) in lanes.starts.iter().zip(freqs).enumerate() {
+            let start = usize::from(start);
             symbols[start..start + usize::from(freq)].fill(symbol as u8);
-            start += usize::from(freq);
-            let reciprocal = (u32::MAX / u32::from(freq.max(1))).to_le_bytes();
-            lanes.reciprocals.iter_mut().zip(reciprocal).for_each(|(to, byte)| to[symbol] = byte);
         }
         let len = freqs.iter().take_while(|&&freq| freq > 0).count().min(usize::from(ESCAPE)) as u8;
         Self { lanes, symbols, len }

@@ -5,7 +5,10 @@ use super::encode::{encode_group_on, encode_on};
 use super::{EncodeOptions, Segment, SegmentHeader};
 use crate::{Geometry, Isa, KvChunk, Result, Side};
 
-/// The codec on a chosen instruction set; the free functions of this crate are those of [`Codec::default`], the best.
+/// The codec on a chosen instruction set and one thread.
+///
+/// The free functions of this crate use the best instruction set, and [`encode`](crate::encode) and
+/// [`decode`](crate::decode) all threads of the current rayon pool.
 ///
 /// # Examples
 /// ```

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::header::{HEADER_BYTES, SegmentHeader, check_checksum};
 use crate::cursor::Cursor;
 use crate::levels::LayerParts;
@@ -44,29 +46,63 @@ pub fn decode_layers(segments: &[&[u8]], into: &mut KvChunk) -> Result<SegmentHe
 
 /// [`decode_layers`] with one instruction set; the header is that of the last segment.
 pub(super) fn decode_layers_on(isa: Isa, segments: &[&[u8]], into: &mut KvChunk) -> Result<SegmentHeader> {
-    let headers = segments.iter().map(|bytes| verify(bytes)).collect::<Result<Vec<_>>>()?;
-    let (base, last) = match headers.as_slice() {
-        [base, .., last] => (base, last),
-        [base] => (base, base),
-        [] => return Err(Error::Invalid("no segments to decode".to_owned())),
-    };
-    check_together(&headers)?;
-    check_shape(base, into.geometry(), into.num_tokens())?;
-    let mut layers =
-        segments.iter().zip(&headers).map(|(bytes, header)| parts(bytes, header)).collect::<Result<Vec<_>>>()?;
-    let shape = PlaneShape::new(into.geometry(), into.num_tokens());
-    let (level, side, geometry) = (base.level(), base.key().side, *into.geometry());
-    let position = read_position(base, &mut layers)?;
-    let turns = levels::turns(level, side, position, &geometry, into.num_tokens());
-    for layer in layers_of(base) {
-        let plane = into.plane_mut(layer, side);
-        levels::decode_plane(isa, level, &geometry, &shape, turns.as_deref(), &mut layers, plane)?;
+    let group = Group::verify(segments)?;
+    check_shape(group.base()?, into.geometry(), into.num_tokens())?;
+    let mut planes: Vec<Option<&mut [u8]>> = into.planes_mut().map(Some).collect();
+    group.decode(isa, group.take_planes(&mut planes)?)
+}
+
+/// The segments of one layer group and side, in the order of their quality.
+struct Group<'a> {
+    segments: Vec<&'a [u8]>,
+    headers: Vec<SegmentHeader>,
+}
+
+impl<'a> Group<'a> {
+    /// Verifies segments that belong together.
+    fn verify(segments: &[&'a [u8]]) -> Result<Self> {
+        let headers = segments.iter().map(|bytes| verify(bytes)).collect::<Result<Vec<_>>>()?;
+        check_together(&headers)?;
+        Ok(Self { segments: segments.to_vec(), headers })
     }
-    for LayerParts { preamble, tiles } in layers {
-        preamble.finish_padding(1)?;
-        tiles.finish()?;
+
+    fn base(&self) -> Result<&SegmentHeader> {
+        self.headers.first().ok_or_else(|| Error::Invalid("no segments to decode".to_owned()))
     }
-    Ok(last.clone())
+
+    /// Takes the planes that the segments hold out of those that are left.
+    fn take_planes<'p>(&self, planes: &mut [Option<&'p mut [u8]>]) -> Result<Vec<&'p mut [u8]>> {
+        let base = self.base()?;
+        let (side, first_layer) = (base.key().side, base.first_layer());
+        let take = |layer: usize| {
+            let place = planes.get_mut(layer.saturating_mul(2).saturating_add(side as usize));
+            let twice = || Error::Invalid(format!("two segments hold {side:?} of layer {layer}"));
+            place.and_then(Option::take).ok_or_else(twice)
+        };
+        (first_layer..first_layer.saturating_add(base.num_layers())).map(take).collect()
+    }
+
+    /// Decodes into these planes; the header is that of the last segment.
+    fn decode(&self, isa: Isa, planes: Vec<&mut [u8]>) -> Result<SegmentHeader> {
+        let base = self.base()?;
+        let (level, side, geometry, num_tokens) = (base.level(), base.key().side, base.geometry(), base.num_tokens());
+        let mut layers = self.segments.iter().zip(&self.headers);
+        let mut layers = layers.try_fold(Vec::new(), |mut layers, (bytes, header)| {
+            layers.push(parts(bytes, header)?);
+            Ok(layers)
+        })?;
+        let shape = PlaneShape::new(geometry, num_tokens);
+        let position = read_position(base, &mut layers)?;
+        let turns = levels::turns(level, side, position, geometry, num_tokens);
+        for plane in planes {
+            levels::decode_plane(isa, level, geometry, &shape, turns.as_deref(), &mut layers, plane)?;
+        }
+        for LayerParts { preamble, tiles } in layers {
+            preamble.finish_padding(1)?;
+            tiles.finish()?;
+        }
+        Ok(self.headers.last().unwrap_or(base).clone())
+    }
 }
 
 /// The largest error that an element of a segment can have, which the encoder saw to: 0 at q0, at q1 the step of the
@@ -102,6 +138,8 @@ fn read_position(base: &SegmentHeader, layers: &mut [LayerParts<'_>]) -> Result<
 
 /// Decodes the segments of a chunk, in any order; of each layer group and side, as many quality layers as there are.
 ///
+/// Runs on the threads of the current rayon pool.
+///
 /// # Errors
 /// As [`decode_layers`], and `Invalid` when a plane is covered by no segment or by two.
 pub fn decode<'a>(
@@ -109,23 +147,48 @@ pub fn decode<'a>(
     num_tokens: usize,
     segments: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<KvChunk> {
-    decode_on(Isa::best(), geometry, num_tokens, segments)
+    let isa = Isa::best();
+    decode_with(geometry, num_tokens, segments, |work| {
+        work.into_par_iter().try_for_each(|(group, planes)| group.decode(isa, planes).map(drop))
+    })
 }
 
-/// [`decode`] with one instruction set.
+/// [`decode`] with one instruction set and one thread.
 pub(super) fn decode_on<'a>(
     isa: Isa,
     geometry: Geometry,
     num_tokens: usize,
     segments: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<KvChunk> {
+    decode_with(geometry, num_tokens, segments, |work| {
+        work.into_iter().try_for_each(|(group, planes)| group.decode(isa, planes).map(drop))
+    })
+}
+
+/// Segments that go together, and the planes that they hold.
+type Work<'a, 'p> = Vec<(Group<'a>, Vec<&'p mut [u8]>)>;
+
+/// Verifies all segments, and lets `run` decode them.
+fn decode_with<'a>(
+    geometry: Geometry,
+    num_tokens: usize,
+    segments: impl IntoIterator<Item = &'a [u8]>,
+    run: impl FnOnce(Work<'a, '_>) -> Result<()>,
+) -> Result<KvChunk> {
     let mut chunk = KvChunk::zeroed(geometry, num_tokens)?;
-    let mut coverage = Coverage::new(geometry.num_layers());
+    let mut planes: Vec<Option<&mut [u8]>> = chunk.planes_mut().map(Some).collect();
+    let mut work = Work::new();
     for segments in by_group(segments)? {
-        let header = decode_layers_on(isa, &segments, &mut chunk)?;
-        layers_of(&header).try_for_each(|layer| coverage.add(layer, header.key().side))?;
+        let group = Group::verify(&segments)?;
+        check_shape(group.base()?, &geometry, num_tokens)?;
+        let planes = group.take_planes(&mut planes)?;
+        work.push((group, planes));
     }
-    coverage.finish()?;
+    if let Some(plane) = planes.iter().position(Option::is_some) {
+        let side = if plane % 2 == 0 { Side::K } else { Side::V };
+        return Err(Error::Invalid(format!("no segment holds {side:?} of layer {}", plane / 2)));
+    }
+    run(work)?;
     Ok(chunk)
 }
 
@@ -141,10 +204,6 @@ fn by_group<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Vec<
         group.into_iter().map(|(_, bytes)| bytes).collect()
     });
     Ok(sorted.collect())
-}
-
-fn layers_of(header: &SegmentHeader) -> std::ops::Range<usize> {
-    header.first_layer()..header.first_layer().saturating_add(header.num_layers())
 }
 
 /// Checks that segments are of one layer group and side of one chunk, from quality 0 on without a gap.
@@ -180,34 +239,4 @@ fn check_shape(header: &SegmentHeader, geometry: &Geometry, num_tokens: usize) -
         )));
     }
     Ok(())
-}
-
-/// Which planes have been decoded.
-struct Coverage {
-    layers: Vec<[bool; 2]>,
-}
-
-impl Coverage {
-    fn new(num_layers: usize) -> Self {
-        Self { layers: vec![[false; 2]; num_layers] }
-    }
-
-    fn add(&mut self, layer: usize, side: Side) -> Result<()> {
-        let covered = self.layers.get_mut(layer).and_then(|sides| sides.get_mut(side as usize));
-        match covered {
-            Some(covered) if !*covered => *covered = true,
-            _ => return Err(Error::Invalid(format!("two segments hold {side:?} of layer {layer}"))),
-        }
-        Ok(())
-    }
-
-    fn finish(&self) -> Result<()> {
-        let missing = self.layers.iter().enumerate().find_map(|(layer, sides)| {
-            Side::BOTH.into_iter().zip(sides).find(|(_, covered)| !**covered).map(|(side, _)| (layer, side))
-        });
-        match missing {
-            Some((layer, side)) => Err(Error::Invalid(format!("no segment holds {side:?} of layer {layer}"))),
-            None => Ok(()),
-        }
-    }
 }

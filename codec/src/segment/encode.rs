@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::rope_fields::RopeFields;
 use super::{HEADER_BYTES, Segment, SegmentHeader};
 use crate::levels::{self, EncodedPlanes, Surroundings};
@@ -51,6 +53,11 @@ impl EncodeOptions {
         geometry.num_layers().div_ceil(self.group_size()) as u16
     }
 
+    /// Layer groups and sides, in order.
+    fn groups(&self, geometry: &Geometry) -> Vec<(u16, Side)> {
+        (0..self.num_groups(geometry)).flat_map(|group| Side::BOTH.map(|side| (group, side))).collect()
+    }
+
     /// Layers in a full group.
     pub(crate) fn group_size(&self) -> usize {
         usize::from(self.layers_per_group).max(1)
@@ -64,7 +71,7 @@ impl EncodeOptions {
 
 /// Encodes a chunk into all of its segments, in the order of their keys.
 ///
-/// Equal chunks and options give equal bytes.
+/// Equal chunks and options give equal bytes. Runs on the threads of the current rayon pool.
 ///
 /// # Errors
 /// `Invalid` when the level does not take the values in the chunk, or a segment may exceed
@@ -82,19 +89,26 @@ impl EncodeOptions {
 /// # Ok::<(), kvdepot_codec::Error>(())
 /// ```
 pub fn encode(chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
-    encode_on(Isa::best(), chunk, options)
+    let isa = Isa::best();
+    let around = surroundings(isa, chunk, options)?;
+    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side);
+    let segments = options.groups(chunk.geometry()).into_par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+    Ok(sorted(segments))
 }
 
-/// [`encode`] with one instruction set.
+/// [`encode`] with one instruction set and one thread.
 pub(super) fn encode_on(isa: Isa, chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
     let around = surroundings(isa, chunk, options)?;
-    let groups = (0..options.num_groups(chunk.geometry())).flat_map(|group| Side::BOTH.map(|side| (group, side)));
-    let mut segments = Vec::new();
-    for (layer_group, side) in groups {
-        segments.extend(encode_planes(isa, chunk, options, &around, layer_group, side)?);
-    }
+    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side);
+    let segments = options.groups(chunk.geometry()).into_iter().map(encode).collect::<Result<Vec<_>>>()?;
+    Ok(sorted(segments))
+}
+
+/// All segments in the order of their keys.
+fn sorted(segments: Vec<Vec<Segment>>) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = segments.into_iter().flatten().collect();
     segments.sort_by_key(|segment| segment.key);
-    Ok(segments)
+    segments
 }
 
 /// Encodes one segment of a chunk: one of [`EncodeOptions::segment_keys`].

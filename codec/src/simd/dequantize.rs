@@ -2,8 +2,9 @@
 
 use super::Isa;
 use super::isa::Kind;
+use super::turn::turn;
 use crate::element::Element;
-use crate::plane::BlockViewMut;
+use crate::plane::{BlockViewMut, PlaneShape};
 use crate::rows::Square;
 use crate::tile::rans::LANES;
 
@@ -45,34 +46,57 @@ pub(crate) struct Dequantizer {
     pub(crate) limit: u8,
 }
 
-/// Writes the elements of row `row` of values, `[token][channel]`, and says whether all are within the limit.
+/// The values of a block of channels of a head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ValueBlock<'a> {
+    pub(crate) head: usize,
+    pub(crate) block: usize,
+    pub(crate) rows: &'a [Square],
+}
+
+/// Writes the elements of blocks to their plane, and says whether all values are within the limit.
+///
+/// Rows are written one after the other, each in all blocks: blocks should be neighbours, in order.
 pub(crate) fn dequantize<E: Element>(
     isa: Isa,
     dequantizer: &Dequantizer,
-    values: &Square,
-    row: usize,
-    block: &mut BlockViewMut<'_>,
+    blocks: &[ValueBlock<'_>],
+    shape: &PlaneShape,
+    plane: &mut [u8],
 ) -> bool {
-    let first = row * LANES;
     let mut within = true;
-    for ((token, table), values) in (first..).zip(&dequantizer.tables[first..]).zip(values) {
-        let line = block.line_mut(token);
-        within &= match (isa.kind(), <&mut [u8; 64]>::try_from(&mut *line)) {
-            #[cfg(target_arch = "x86_64")]
-            (Kind::Avx2, Ok(line)) if E::BYTES == 2 => {
-                super::avx2::dequantize_line(table, dequantizer.limit, values, line)
+    let wide = match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 if E::BYTES == 2 => {
+            within &= super::avx2::dequantize(dequantizer, blocks, shape, plane);
+            true
+        }
+        _ => false,
+    };
+    for values in blocks {
+        let mut view = BlockViewMut::new(shape, plane, values.head, values.block);
+        for (row, (square, tables)) in values.rows.iter().zip(dequantizer.tables.chunks(LANES)).enumerate() {
+            if !wide || shape.square_start(row * LANES, values.head, values.block).is_none() {
+                within &= dequantize_lines::<E>(tables, dequantizer.limit, &turn(isa, square), row, &mut view);
             }
-            _ => dequantize_line::<E>(table, dequantizer.limit, values, line),
-        };
+        }
     }
     within
 }
 
-fn dequantize_line<E: Element>(table: &TokenTable, limit: u8, values: &[u8; 32], line: &mut [u8]) -> bool {
+fn dequantize_lines<E: Element>(
+    tables: &[TokenTable],
+    limit: u8,
+    values: &Square,
+    row: usize,
+    block: &mut BlockViewMut<'_>,
+) -> bool {
     let mut within = true;
-    for (element, value) in line.chunks_exact_mut(E::BYTES).zip(values) {
-        E::store(element_of::<E>(table, value.cast_signed()), element);
-        within &= value.cast_signed().unsigned_abs() <= limit;
+    for ((token, table), values) in (row * LANES..).zip(tables).zip(values) {
+        for (element, value) in block.line_mut(token).chunks_exact_mut(E::BYTES).zip(values) {
+            E::store(element_of::<E>(table, value.cast_signed()), element);
+            within &= value.cast_signed().unsigned_abs() <= limit;
+        }
     }
     within
 }

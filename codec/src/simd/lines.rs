@@ -7,6 +7,7 @@ use super::Isa;
 use super::isa::Kind;
 use super::quantize::{HeadErrors, PARTIAL_SUMS};
 use crate::element::Element;
+use crate::plane::PlaneShape;
 
 /// Defines a function that runs the plain loop of the same name as it is, or compiled for AVX2.
 macro_rules! on_every_isa {
@@ -228,6 +229,19 @@ fn narrow_plain<E: Element>(line: &[f32], elements: &mut [u8]) {
         for (element, x) in elements.chunks_exact_mut(E::BYTES).zip(line) {
             E::store(E::from_f32(*x), element);
         }
+    }
+}
+
+/// Writes a head's elements of consecutive tokens, `[token][head_dim]`, to its plane.
+pub(crate) fn put_lines(isa: Isa, lines: &[u8], shape: &PlaneShape, head: usize, first_token: usize, plane: &mut [u8]) {
+    let streamed = match isa.kind() {
+        Kind::Scalar => false,
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => super::avx2::stream_lines(lines, shape, head, first_token, plane),
+    };
+    if !streamed {
+        let tokens = shape.head_mut(plane, head).skip(first_token);
+        tokens.zip(lines.chunks_exact(shape.head_bytes())).for_each(|(to, line)| to.copy_from_slice(line));
     }
 }
 

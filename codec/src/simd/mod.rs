@@ -23,14 +23,16 @@ mod avx2;
 pub(crate) use bf16::{join, split};
 pub(crate) use cost::{CostTable, MAX_MODELS, weigh};
 pub(crate) use decode::{BlockModels, TILES, decode_block};
-pub(crate) use dequantize::{Dequantizer, dequantize, token_tables};
+pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
 pub(crate) use encode::encode_tiles;
 pub use isa::Isa;
 pub(crate) use lines::{
-    Grid, Knowledge, Scales, add_moments, measure, narrow, quantize_line, restore, restore_from, rotate, rotate_back,
-    widen,
+    Grid, Knowledge, Scales, add_moments, measure, narrow, put_lines, quantize_line, restore, restore_from, rotate,
+    rotate_back, widen,
 };
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
-pub(crate) use turn::turn;
-pub(crate) use values::{Moments, Window, from_symbols, moments, put_fractions, take_fractions, to_symbols};
+pub(crate) use turn::{turn, turn_into};
+pub(crate) use values::{
+    Moments, RUN, Window, from_symbols, from_symbols_short, moments, put_fractions, take_fractions, to_symbols,
+};

@@ -6,10 +6,17 @@ use crate::rows::Square;
 
 /// Exchanges the two indices of a square.
 pub(crate) fn turn(isa: Isa, square: &Square) -> Square {
+    let mut turned = [[0; 32]; 32];
+    turn_into(isa, square, &mut turned);
+    turned
+}
+
+/// Exchanges the two indices of a square, into another one.
+pub(crate) fn turn_into(isa: Isa, square: &Square, turned: &mut Square) {
     match isa.kind() {
-        Kind::Scalar => std::array::from_fn(|i| std::array::from_fn(|j| square[j][i])),
+        Kind::Scalar => *turned = std::array::from_fn(|i| std::array::from_fn(|j| square[j][i])),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::turn(square),
+        Kind::Avx2 => super::avx2::turn(square, turned),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Isa;
 use super::isa::Kind;
 use crate::model::ESCAPE;
-use crate::rows::{Row, TileRows};
+use crate::rows::{BLOCK_CHANNELS, Row, SplitRows, Square, TileRows};
 
 /// What the symbols of a channel stand for: symbol `s` other than [`ESCAPE`] and the raw bits `r` are the value
 /// `base + (s << raw_bits) + r`.
@@ -70,19 +70,31 @@ fn to_symbols_scalar(window: Window, row: &mut [u8], planes: &mut Vec<u8>) -> u3
     outside
 }
 
-/// Puts a row's values in the place of its symbols; the mask has the tokens whose symbol is [`ESCAPE`], whose values
-/// mean nothing.
+/// Rows that one call takes at most.
+pub(crate) const RUN: usize = 8;
+
+/// Puts the values of a channel of up to [`RUN`] whole rows in the place of its symbols; each row's mask has the tokens
+/// whose symbol is [`ESCAPE`], whose values mean nothing.
 ///
-/// `planes`: those of the row, as [`to_symbols`] adds them.
-pub(crate) fn from_symbols(isa: Isa, window: Window, row: &mut [u8], planes: &[u8]) -> u32 {
-    match (isa.kind(), <&mut Row>::try_from(&mut *row)) {
+/// `planes`: those of the rows, as [`to_symbols`] adds them.
+pub(crate) fn from_symbols(isa: Isa, window: Window, run: &mut [Square], channel: usize, planes: &[u8]) -> [u32; RUN] {
+    match isa.kind() {
+        Kind::Scalar => {
+            let mut escapes = [0; RUN];
+            let row_planes = window.raw_bits as usize * size_of::<u32>();
+            for (row, (square, escapes)) in run.iter_mut().zip(&mut escapes).enumerate() {
+                let planes = &planes[row * row_planes..(row + 1) * row_planes];
+                *escapes = from_symbols_short(window, &mut square[channel], planes);
+            }
+            escapes
+        }
         #[cfg(target_arch = "x86_64")]
-        (Kind::Avx2, Ok(row)) => super::avx2::from_symbols(window, row, planes.as_chunks().0),
-        _ => from_symbols_scalar(window, row, planes),
+        Kind::Avx2 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0),
     }
 }
 
-fn from_symbols_scalar(window: Window, row: &mut [u8], planes: &[u8]) -> u32 {
+/// The same for one row of any number of tokens.
+pub(crate) fn from_symbols_short(window: Window, row: &mut [u8], planes: &[u8]) -> u32 {
     let plane_bytes = row.len().div_ceil(8).max(1);
     let mut escapes = 0;
     for (token, place) in row.iter_mut().enumerate() {
@@ -95,6 +107,9 @@ fn from_symbols_scalar(window: Window, row: &mut [u8], planes: &[u8]) -> u32 {
     }
     escapes
 }
+
+/// Bytes of a plane of bits of a whole row.
+const ROW_PLANE_BYTES: usize = 4;
 
 /// Bits of a fraction: those of the refinements from the top, then a one that puts it in the middle.
 pub(crate) const FRACTION_BITS: u32 = 8;
@@ -111,17 +126,31 @@ pub(crate) fn take_fractions(isa: Isa, bit: u32, row: &[u8], planes: &mut Vec<u8
     }
 }
 
-/// Fills a row of fractions from the planes of its first bits, and the one behind them.
-pub(crate) fn put_fractions(isa: Isa, planes: &[&[u8]], row: &mut [u8]) {
+/// Fills the fractions of a channel from the planes of its first bits, and the one behind them.
+///
+/// `planes`: each the bits of all rows.
+pub(crate) fn put_fractions(isa: Isa, planes: &[&[u8]], rows: &mut TileRows, channel: usize) {
     let middle = 1u8 << (FRACTION_BITS - 1) >> planes.len();
-    match (isa.kind(), <&mut Row>::try_from(&mut *row)) {
-        #[cfg(target_arch = "x86_64")]
-        (Kind::Avx2, Ok(row)) => super::avx2::put_fractions(planes, middle, row),
-        _ => {
-            for (token, fraction) in row.iter_mut().enumerate() {
-                let bit = |plane: &&[u8]| plane[token / 8] >> (token % 8) & 1;
-                *fraction = planes.iter().zip((0..8).rev()).fold(middle, |sum, (plane, at)| sum | bit(plane) << at);
+    let SplitRows { whole, short } = rows.split_block_mut(channel / BLOCK_CHANNELS);
+    let channel = channel % BLOCK_CHANNELS;
+    let num_whole = whole.len();
+    match isa.kind() {
+        Kind::Scalar => {
+            for (row, square) in whole.iter_mut().enumerate() {
+                put_row_fractions(planes, row, middle, &mut square[channel]);
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => super::avx2::put_fractions(planes, middle, whole, channel),
+    }
+    if let Some((square, num_tokens)) = short {
+        put_row_fractions(planes, num_whole, middle, &mut square[channel][..num_tokens]);
+    }
+}
+
+fn put_row_fractions(planes: &[&[u8]], row: usize, middle: u8, fractions: &mut [u8]) {
+    for (token, fraction) in fractions.iter_mut().enumerate() {
+        let bit = |plane: &&[u8]| plane[row * ROW_PLANE_BYTES + token / 8] >> (token % 8) & 1;
+        *fraction = planes.iter().zip((0..8).rev()).fold(middle, |sum, (plane, at)| sum | bit(plane) << at);
     }
 }

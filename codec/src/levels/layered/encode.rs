@@ -1,9 +1,9 @@
 //! From elements to a preamble and tiles, for all quality layers at once.
 
 use super::coding::{CODE_CLASSES, ChannelCode};
-use super::decode::scales;
 use super::recipe::Recipe;
 use super::spread::{Spread, channel_step, lines_of_head};
+use super::steps::scales;
 use crate::element::Element;
 use crate::levels::values;
 use crate::levels::{EncodedPlanes, Surroundings, not_finite};
@@ -195,8 +195,8 @@ impl HeadCoder {
                         simd::quantize_line(isa, &self.grid, line, first, &mut values[token], &mut fractions[token]);
                     }
                 }
-                self.values.block_mut(block)[row] = simd::turn(isa, &values);
-                self.fractions.block_mut(block)[row] = simd::turn(isa, &fractions);
+                simd::turn_into(isa, &values, &mut self.values.block_mut(block)[row]);
+                simd::turn_into(isa, &fractions, &mut self.fractions.block_mut(block)[row]);
             }
         }
     }
@@ -214,22 +214,23 @@ impl HeadCoder {
         let head_dim = self.channels.len();
         let [mut line, mut exact] = [vec![0.0; head_dim], vec![0.0; head_dim]];
         let mut elements = vec![0; head_dim * E::BYTES];
-        for (quality, out) in out.iter_mut().enumerate() {
-            let mut errors = HeadErrors::new(plane.shape.num_tokens);
-            let knowledge = self.knowledge(quality);
-            for token in exact_tokens..plane.shape.num_tokens {
-                simd::restore_from(isa, &self.grid, &knowledge, &self.lines[token * head_dim..][..head_dim], &mut line);
+        let knowledge: Vec<Knowledge> = (0..out.len()).map(|quality| self.knowledge(quality)).collect();
+        let mut errors: Vec<HeadErrors> = out.iter().map(|_| HeadErrors::new(plane.shape.num_tokens)).collect();
+        for token in exact_tokens..plane.shape.num_tokens {
+            simd::widen::<E>(isa, plane.head_line(token, head), &mut exact);
+            for (knowledge, errors) in knowledge.iter().zip(&mut errors) {
+                let numbers = &self.lines[token * head_dim..][..head_dim];
+                simd::restore_from(isa, &self.grid, knowledge, numbers, &mut line);
                 if let Some(turns) = turns {
                     let [cos, sin] = turns.token(token);
                     simd::rotate(isa, &mut line, cos, sin);
                 }
                 simd::narrow::<E>(isa, &line, &mut elements);
                 simd::widen::<E>(isa, &elements, &mut line);
-                simd::widen::<E>(isa, plane.head_line(token, head), &mut exact);
-                simd::measure(isa, token, &exact, &line, &mut errors);
+                simd::measure(isa, token, &exact, &line, errors);
             }
-            out.errors.add_head(&errors, head_dim);
         }
+        out.iter_mut().zip(&errors).for_each(|(out, errors)| out.errors.add_head(errors, head_dim));
     }
 
     /// What is known with the quality layers up to one.

@@ -11,12 +11,15 @@ mod coding;
 mod decode;
 mod encode;
 mod recipe;
+mod restore;
 mod spread;
+mod steps;
 
-pub(super) use decode::{decode_plane, error_bound};
+pub(super) use decode::decode_plane;
 pub(super) use encode::encode_plane;
 pub(super) use recipe::Recipe;
 pub(super) use spread::key_spread;
+pub(super) use steps::error_bound;
 
 use crate::tile::{self, ALIGNMENT};
 use crate::{Geometry, Level};

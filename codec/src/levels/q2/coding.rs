@@ -1,5 +1,7 @@
 //! How a channel of a plane is coded: its parameter byte.
 
+use std::sync::LazyLock;
+
 use super::quantizer::Bins;
 use crate::levels::values::{ValueCoding, class_for};
 use crate::simd::Moments;
@@ -36,12 +38,29 @@ impl ChannelCoding {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Codes {
     center: i16,
+    codings: &'static CodingTable,
+}
+
+/// The coding of each code.
+type CodingTable = [Option<ChannelCoding>; 256];
+
+/// The codings of codes with `C` as their center.
+fn table(center: u8) -> CodingTable {
+    let codes = Codes { center: i16::from(center), codings: &[None; 256] };
+    std::array::from_fn(|code| codes.meaning(code as u8))
 }
 
 impl Codes {
     /// The codes of a plane.
     pub(super) fn new(bins: Bins) -> Self {
-        Self { center: i16::from(bins.center()) }
+        static TABLES: LazyLock<[CodingTable; 2]> =
+            LazyLock::new(|| [Bins::Sixteen, Bins::ThirtyTwo].map(|bins| table(bins.center())));
+        let [sixteen, thirty_two] = &*TABLES;
+        let codings = match bins {
+            Bins::Sixteen => sixteen,
+            Bins::ThirtyTwo => thirty_two,
+        };
+        Self { center: i16::from(bins.center()), codings }
     }
 
     /// Centres of a row on either side of the middle.
@@ -56,6 +75,10 @@ impl Codes {
 
     /// The coding of a code; nothing where it has no meaning.
     pub(super) fn coding(self, code: u8) -> Option<ChannelCoding> {
+        self.codings[usize::from(code)]
+    }
+
+    fn meaning(self, code: u8) -> Option<ChannelCoding> {
         match code {
             ALL_ZERO => return Some(ChannelCoding::Constant(0)),
             ALL_LEAST => return Some(ChannelCoding::Constant(-self.center as i8)),

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{load, store};
+use super::lanes::{load, load_table, store};
 use crate::simd::dequantize::TokenTable;
 use crate::simd::quantize::{HeadErrors, Quantizer};
 
@@ -44,30 +44,11 @@ pub(super) fn widen(line: Line) -> [__m256; 4] {
 /// The elements of values whose middle quarters are swapped; `magnitudes` are theirs.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn look_up(table: &TokenTable, values: __m256i, magnitudes: __m256i) -> Line {
-    // SAFETY: the references are to 16 readable bytes.
-    let [low, high] = [&table[0], &table[1]]
-        .map(|table| _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) }));
-    let low = _mm256_shuffle_epi8(low, magnitudes);
+pub(super) fn look_up(table: &TokenTable, values: __m256i, magnitudes: __m256i) -> Line {
+    let low = _mm256_shuffle_epi8(load_table(&table[0]), magnitudes);
     let sign = _mm256_and_si256(values, _mm256_set1_epi8(i8::MIN));
-    let high = _mm256_or_si256(_mm256_shuffle_epi8(high, magnitudes), sign);
+    let high = _mm256_or_si256(_mm256_shuffle_epi8(load_table(&table[1]), magnitudes), sign);
     [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)]
-}
-
-/// See [`crate::simd::dequantize()`].
-#[inline]
-pub(in crate::simd) fn dequantize_line(table: &TokenTable, limit: u8, values: &[u8; 32], line: &mut [u8; 64]) -> bool {
-    // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { dequantize_wide(table, limit, values, line) }
-}
-
-#[target_feature(enable = "avx2")]
-fn dequantize_wide(table: &TokenTable, limit: u8, values: &[u8; 32], line: &mut [u8; 64]) -> bool {
-    let values = swap_middle(load(values));
-    let magnitudes = _mm256_abs_epi8(values);
-    store_line(line, look_up(table, values, magnitudes));
-    let limit = _mm256_set1_epi8(limit.cast_signed());
-    _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(magnitudes, limit), limit)) == -1
 }
 
 /// See [`crate::simd::quantize()`]; the token's factor is finite.

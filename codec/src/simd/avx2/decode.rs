@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{byte_of_words, load, load_states, load_table, low_bytes, store, store_states};
+use super::lanes::{States, byte_of_words, load, load_states, load_table, low_bytes, store, store_states};
 use crate::Result;
-use crate::model::{LaneTable, Model};
+use crate::model::{ALPHABET, LaneTable, Model};
 use crate::rows::{BLOCK_CHANNELS, Square, TileRows};
 use crate::simd::decode::BlockModels;
 use crate::tile::rans::{Decoder, LANES, Words};
@@ -74,13 +74,15 @@ fn decode_rows<const N: usize>(
     squares: [&mut [Square]; N],
     channel: usize,
 ) {
-    let tiles = tiles.map(Decoder::parts_mut);
-    let mut states = tiles.each_ref().map(|(states, _)| load_states(states));
+    let mut tiles = tiles.map(Decoder::parts_mut);
+    let mut states = [[_mm256_setzero_si256(); 4]; N];
+    for i in 0..N {
+        states[i] = load_states(tiles[i].0);
+    }
     for row in 0..squares[0].len() {
+        let symbols = decode_row(&mut states, &tables, &mut tiles);
         for i in 0..N {
-            let (symbols, next) = decode_row(states[i], tables[i], tiles[i].1);
-            states[i] = next;
-            store(&mut squares[i][row][channel], symbols);
+            store(&mut squares[i][row][channel], symbols[i]);
         }
     }
     for i in 0..N {
@@ -88,51 +90,79 @@ fn decode_rows<const N: usize>(
     }
 }
 
-/// The symbols of a row, and the states after it.
+/// The symbols of a row of each tile. Each step is taken for all tiles before the next one, so that their chains of
+/// dependent instructions overlap.
+#[expect(clippy::needless_range_loop, reason = "tiles index several arrays in lockstep")]
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
-fn decode_row(states: [__m256i; 4], table: &LaneTable, words: &mut Words<'_>) -> (__m256i, [__m256i; 4]) {
+fn decode_row<const N: usize>(
+    states: &mut [States; N],
+    tables: &[&LaneTable; N],
+    tiles: &mut [(&mut [u32; LANES], &mut Words<'_>); N],
+) -> [__m256i; N] {
+    let zero = _mm256_setzero_si256();
+    let mut slots = [zero; N];
+    for i in 0..N {
+        // Comparison is of signed bytes.
+        slots[i] = _mm256_xor_si256(low_bytes(&states[i]), _mm256_set1_epi8(i8::MIN));
+    }
+    let symbols = search(slots, tables);
+    let mut masks = [[0; 4]; N];
+    for i in 0..N {
+        let freqs = _mm256_shuffle_epi8(load_table(&tables[i].freqs), symbols[i]);
+        let starts = _mm256_shuffle_epi8(load_table(&tables[i].starts), symbols[i]);
+        let places = _mm256_sub_epi8(slots[i], _mm256_xor_si256(starts, _mm256_set1_epi8(i8::MIN)));
+        for g in 0..4 {
+            let product = _mm256_mullo_epi32(_mm256_srli_epi32::<8>(states[i][g]), byte_of_words(freqs, g));
+            let state = _mm256_add_epi32(product, byte_of_words(places, g));
+            // The sign says whether the state is below 2^16.
+            let below = _mm256_andnot_si256(state, _mm256_sub_epi32(state, _mm256_set1_epi32(1 << 16)));
+            masks[i][g] = _mm256_movemask_ps(_mm256_castsi256_ps(below)) as usize & 0xff;
+            states[i][g] = state;
+        }
+    }
+    for i in 0..N {
+        refill(&mut states[i], masks[i], tiles[i].1);
+    }
+    symbols
+}
+
+/// Moves the states in the masks up by a word each.
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+fn refill(states: &mut States, masks: [usize; 4], words: &mut Words<'_>) {
     const NO_WORDS: [[u8; 2]; LANES] = [[0; 2]; LANES];
-    let slots = low_bytes(&states);
-    let symbols = search(slots, table);
-    let freqs = _mm256_shuffle_epi8(load_table(&table.freqs), symbols);
-    let places = _mm256_sub_epi8(slots, _mm256_shuffle_epi8(load_table(&table.starts), symbols));
     let ahead = words.peek().unwrap_or(&NO_WORDS);
     let mut used = 0;
-    let mut next = states;
-    for g in 0..4 {
-        let product = _mm256_mullo_epi32(_mm256_srli_epi32::<8>(states[g]), byte_of_words(freqs, g));
-        let state = _mm256_add_epi32(product, byte_of_words(places, g));
-        // The sign says whether the state is below 2^16.
-        let below = _mm256_andnot_si256(state, _mm256_sub_epi32(state, _mm256_set1_epi32(1 << 16)));
-        let mask = _mm256_movemask_ps(_mm256_castsi256_ps(below)) as usize & 0xff;
+    for (g, mask) in masks.into_iter().enumerate() {
         debug_assert!(used <= 8 * g);
         // SAFETY: each of the `g` steps before used at most 8 of the 32 words.
         let eight = unsafe { _mm_loadu_si128(ahead.as_ptr().add(used).cast()) };
         let [of_words, of_state] = &REFILL.0[mask];
         let refill = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(eight), load(of_words));
-        next[g] = _mm256_or_si256(refill, _mm256_shuffle_epi8(state, load(of_state)));
+        states[g] = _mm256_or_si256(refill, _mm256_shuffle_epi8(states[g], load(of_state)));
         used += mask.count_ones() as usize;
     }
     words.advance(used);
-    (symbols, next)
 }
 
-/// The symbol whose slots each slot is among: the last one that starts at or before it.
+/// The symbol whose slots each slot is among: the last one that starts at or before it. The top bits of slots are inverted.
+#[expect(clippy::needless_range_loop, reason = "tiles index several arrays in lockstep")]
 #[inline]
 #[target_feature(enable = "avx2")]
-fn search(slots: __m256i, table: &LaneTable) -> __m256i {
-    // Comparison is of signed bytes.
-    let sign = _mm256_set1_epi8(i8::MIN);
-    let slots = _mm256_xor_si256(slots, sign);
-    let starts = _mm256_xor_si256(load_table(&table.starts), sign);
-    let mut symbols = _mm256_setzero_si256();
-    for half in [8, 4, 2, 1] {
-        let candidates = _mm256_add_epi8(symbols, _mm256_set1_epi8(half));
-        let beyond = _mm256_cmpgt_epi8(_mm256_shuffle_epi8(starts, candidates), slots);
-        symbols = _mm256_blendv_epi8(candidates, symbols, beyond);
+fn search<const N: usize>(slots: [__m256i; N], tables: &[&LaneTable; N]) -> [__m256i; N] {
+    let mut nodes = [_mm256_set1_epi8(1); N];
+    for _ in 0..ALPHABET.ilog2() {
+        for i in 0..N {
+            let keys = _mm256_shuffle_epi8(load_table(&tables[i].search_keys), nodes[i]);
+            let right = _mm256_cmpgt_epi8(slots[i], keys);
+            nodes[i] = _mm256_sub_epi8(_mm256_add_epi8(nodes[i], nodes[i]), right);
+        }
     }
-    symbols
+    for i in 0..N {
+        nodes[i] = _mm256_sub_epi8(nodes[i], _mm256_set1_epi8(16));
+    }
+    nodes
 }
 
 /// By the mask of states that refill: which byte of the next eight words each byte takes, and which of the states, that

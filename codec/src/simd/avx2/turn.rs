@@ -2,34 +2,58 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{load, store};
+use super::lanes::store;
 use crate::rows::Square;
 
 /// Rows that are turned together: the bytes of half a register.
-const HALF: usize = 16;
+pub(super) const HALF: usize = 16;
 
 /// See [`crate::simd::turn()`].
-pub(in crate::simd) fn turn(square: &Square) -> Square {
+pub(in crate::simd) fn turn(square: &Square, turned: &mut Square) {
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { turn_square(square) }
+    unsafe { turn_square(square, turned) }
 }
 
 #[target_feature(enable = "avx2")]
-fn turn_square(square: &Square) -> Square {
-    let mut turned = [[0; 32]; 32];
-    let (first, second) = (turn_half(square, 0), turn_half(square, HALF));
-    for i in 0..HALF {
-        store(&mut turned[i], _mm256_permute2x128_si256::<0x20>(first[i], second[i]));
-        store(&mut turned[HALF + i], _mm256_permute2x128_si256::<0x31>(first[i], second[i]));
+fn turn_square(square: &Square, turned: &mut Square) {
+    for first in [0, HALF] {
+        let mut halves = [_mm256_setzero_si256(); HALF];
+        for (i, halves) in halves.iter_mut().enumerate() {
+            *halves = half_rows(square, [i, HALF + i], first);
+        }
+        for (to, register) in turned[first..].iter_mut().zip(turn_half(halves)) {
+            store(to, register);
+        }
     }
-    turned
 }
 
-/// Turns 16 rows: half `h` of register `i` has column `16 h + i`.
+/// Half of each of two rows, from column `first` on.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn turn_half(square: &Square, first: usize) -> [__m256i; HALF] {
-    let mut block: [__m256i; HALF] = std::array::from_fn(|i| load(&square[first + i]));
+fn half_rows(square: &Square, rows: [usize; 2], first: usize) -> __m256i {
+    let low = &square[rows[0]][first..first + HALF];
+    let high = &square[rows[1]][first..first + HALF];
+    // SAFETY: the references are to 16 readable bytes.
+    unsafe { _mm256_loadu2_m128i(high.as_ptr().cast(), low.as_ptr().cast()) }
+}
+
+/// Half of each row, from column `first` on, so that after [`turn_half`] a register has a line, the middle quarters swapped:
+/// see [`swap_middle`](super::bf16::swap_middle).
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn line_halves(square: &Square, first: usize) -> [__m256i; HALF] {
+    let mut halves = [_mm256_setzero_si256(); HALF];
+    for (i, halves) in halves.iter_mut().enumerate() {
+        let row = i + i / 8 * 8;
+        *halves = half_rows(square, [row, row + 8], first);
+    }
+    halves
+}
+
+/// Turns two squares of 16 bytes, one in each half of the registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn turn_half(mut block: [__m256i; HALF]) -> [__m256i; HALF] {
     // Each step rotates the eight bits (register, byte of a half) by one; after four they have changed places.
     for _ in 0..4 {
         let mut next = block;

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::lanes::{load, store};
 use crate::model::ESCAPE;
-use crate::rows::{BLOCK_CHANNELS, Row, TileRows};
-use crate::simd::values::{Moments, Window};
+use crate::rows::{BLOCK_CHANNELS, Row, Square, TileRows};
+use crate::simd::values::{Moments, RUN, Window};
 
 /// See [`crate::simd::moments`].
 pub(in crate::simd) fn moments(rows: &TileRows, channel: usize) -> Moments {
@@ -20,9 +20,15 @@ pub(in crate::simd) fn to_symbols(window: Window, row: &mut Row, planes: &mut Ve
 }
 
 /// See [`crate::simd::from_symbols`].
-pub(in crate::simd) fn from_symbols(window: Window, row: &mut Row, planes: &[[u8; 4]]) -> u32 {
+pub(in crate::simd) fn from_symbols(
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &[[u8; 4]],
+) -> [u32; RUN] {
+    assert_eq!(planes.len(), run.len() * window.raw_bits as usize);
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { from_symbols_wide(window, row, planes) }
+    unsafe { from_symbols_wide(window, run, channel, planes) }
 }
 
 #[target_feature(enable = "avx2")]
@@ -66,19 +72,25 @@ fn to_symbols_wide(window: Window, row: &mut Row, planes: &mut Vec<u8>) -> u32 {
     _mm256_movemask_epi8(outside).cast_unsigned()
 }
 
-#[inline]
 #[target_feature(enable = "avx2")]
-fn from_symbols_wide(window: Window, row: &mut Row, planes: &[[u8; 4]]) -> u32 {
-    let symbols = load(row);
-    let escapes = _mm256_cmpeq_epi8(symbols, _mm256_set1_epi8(ESCAPE.cast_signed()));
-    // Symbols are below 2^4, and raw bits at most 4.
-    let mut offsets = _mm256_sll_epi16(symbols, _mm_cvtsi32_si128(window.raw_bits.cast_signed()));
-    for (bit, plane) in planes.iter().enumerate() {
-        let ones = _mm256_and_si256(spread(*plane), _mm256_set1_epi8(1 << bit));
-        offsets = _mm256_or_si256(offsets, ones);
+fn from_symbols_wide(window: Window, run: &mut [Square], channel: usize, planes: &[[u8; 4]]) -> [u32; RUN] {
+    let mut masks = [0; RUN];
+    let escape = _mm256_set1_epi8(ESCAPE.cast_signed());
+    let base = _mm256_set1_epi8(window.base.cast_signed());
+    let raw_bits = window.raw_bits as usize;
+    let shift = _mm_cvtsi32_si128(window.raw_bits.cast_signed());
+    for (row, (square, mask)) in run.iter_mut().zip(&mut masks).enumerate() {
+        let symbols = load(&square[channel]);
+        // Symbols are below 2^4, and raw bits at most 4.
+        let mut offsets = _mm256_sll_epi16(symbols, shift);
+        for bit in 0..raw_bits {
+            let ones = _mm256_and_si256(spread(planes[row * raw_bits + bit]), _mm256_set1_epi8(1 << bit));
+            offsets = _mm256_or_si256(offsets, ones);
+        }
+        store(&mut square[channel], _mm256_add_epi8(offsets, base));
+        *mask = _mm256_movemask_epi8(_mm256_cmpeq_epi8(symbols, escape)).cast_unsigned();
     }
-    store(row, _mm256_add_epi8(offsets, _mm256_set1_epi8(window.base.cast_signed())));
-    _mm256_movemask_epi8(escapes).cast_unsigned()
+    masks
 }
 
 /// All bits of byte `t` set where bit `t` of the plane is.
@@ -109,19 +121,21 @@ fn bit_plane(row: &Row, bit: u32) -> i32 {
 }
 
 /// See [`crate::simd::put_fractions`].
-pub(in crate::simd) fn put_fractions(planes: &[&[u8]], middle: u8, row: &mut Row) {
+pub(in crate::simd) fn put_fractions(planes: &[&[u8]], middle: u8, rows: &mut [Square], channel: usize) {
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { put_fractions_wide(planes, middle, row) }
+    unsafe { put_fractions_wide(planes, middle, rows, channel) }
 }
 
 #[target_feature(enable = "avx2")]
-fn put_fractions_wide(planes: &[&[u8]], middle: u8, row: &mut Row) {
-    let mut fractions = _mm256_set1_epi8(middle.cast_signed());
-    let mut one = i8::MIN;
-    for plane in planes {
-        let plane = spread(*plane.first_chunk().expect("a plane of a whole row has four bytes"));
-        fractions = _mm256_or_si256(fractions, _mm256_and_si256(plane, _mm256_set1_epi8(one)));
-        one = (one.cast_unsigned() >> 1).cast_signed();
+fn put_fractions_wide(planes: &[&[u8]], middle: u8, rows: &mut [Square], channel: usize) {
+    for (row, square) in rows.iter_mut().enumerate() {
+        let mut fractions = _mm256_set1_epi8(middle.cast_signed());
+        let mut one = i8::MIN;
+        for plane in planes {
+            let bits = spread(plane.as_chunks().0[row]);
+            fractions = _mm256_or_si256(fractions, _mm256_and_si256(bits, _mm256_set1_epi8(one)));
+            one = (one.cast_unsigned() >> 1).cast_signed();
+        }
+        store(&mut square[channel], fractions);
     }
-    store(row, fractions);
 }

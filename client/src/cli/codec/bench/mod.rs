@@ -1,5 +1,6 @@
 //! `kvdepot codec bench`: size, error and speed of every level beside memcpy and other codecs, on one core.
 
+mod clock;
 mod coder;
 mod kvtc;
 mod memory;
@@ -12,13 +13,14 @@ use std::path::PathBuf;
 use clap::Args;
 use kvdepot_baselines::uncalibrated;
 use kvdepot_client::{Error, Result, files};
-use kvdepot_codec::{Codec, Isa, Level, dump::KvDump};
+use kvdepot_codec::{Isa, Level, dump::KvDump};
 
 use super::{chunk_tokens, in_file};
 use crate::cli::progress;
-use coder::Coder;
+use clock::{core_share, median};
+use coder::{Coder, LevelCoder};
 use report::{Benched, Row};
-use rounds::{Subject, median, run_rounds};
+use rounds::{Subject, run_rounds};
 use work::WorkSet;
 
 /// Bytes of a MiB.
@@ -73,14 +75,15 @@ impl BenchArgs {
         let memcpy = run_rounds(self.rounds, &mut sets, &bar)?;
         bar.finish_and_clear();
 
-        let memcpy_gb_per_sec = levels.gb_per_sec(median(memcpy));
-        let rows = |set: &WorkSet, subjects: Vec<Subject>| -> Vec<Row> {
-            subjects.into_iter().map(|subject| Row::new(set, subject, memcpy_gb_per_sec)).collect()
+        let memcpy_gb_per_sec = levels.gb_per_sec(median(&memcpy));
+        let contexts = context.iter().flat_map(|(_, subjects)| subjects);
+        let subjects = level_subjects.iter().chain(&other_subjects).chain(contexts);
+        let core_share = core_share(memcpy.iter().chain(subjects.flat_map(Subject::spent)));
+        let rows = |set: &WorkSet, subjects: &[Subject]| -> Vec<Row> {
+            subjects.iter().map(|subject| Row::new(set, subject, memcpy_gb_per_sec)).collect()
         };
-        let mut baselines = rows(&others, other_subjects);
-        if let Some((set, subjects)) = context {
-            baselines.extend(rows(&set, subjects));
-        }
+        let mut baselines = rows(&others, &other_subjects);
+        baselines.extend(context.iter().flat_map(|(set, subjects)| rows(set, subjects)));
         Ok(Benched {
             isa: Isa::best().name(),
             dtype: dump.geometry().dtype().name(),
@@ -92,8 +95,9 @@ impl BenchArgs {
             rounds: self.rounds,
             working_set_bytes: levels.plain_bytes(),
             baselines_working_set_bytes: others.plain_bytes(),
+            core_share,
             memcpy_gb_per_sec,
-            levels: rows(&levels, level_subjects),
+            levels: rows(&levels, &level_subjects),
             baselines,
             notes,
         })
@@ -102,13 +106,15 @@ impl BenchArgs {
     fn level_subjects(&self, dump: &KvDump<'_>, set: &mut WorkSet) -> Result<Vec<Subject>> {
         let levels = if self.levels.is_empty() { &Level::ALL[..] } else { &self.levels };
         let isas = if self.every_isa { Isa::available() } else { vec![Isa::best()] };
-        let pairs = levels.iter().flat_map(|level| isas.iter().map(move |isa| (*level, *isa)));
-        pairs.map(|(level, isa)| Subject::prepare(self.level_coder(dump, level, isa), set)).collect()
-    }
-
-    fn level_coder(&self, dump: &KvDump<'_>, level: Level, isa: Isa) -> Coder {
-        let name = if self.every_isa { format!("{level}/{isa}") } else { level.to_string() };
-        Coder::Level { name, codec: Codec::on(isa), level, origin: dump.origin().clone() }
+        let mut subjects = Vec::new();
+        for (level, isa) in levels.iter().flat_map(|level| isas.iter().map(move |isa| (*level, *isa))) {
+            for quality in (0..=LevelCoder::best_quality(level)).rev() {
+                let (origin, names_isa) = (dump.origin().clone(), self.every_isa);
+                let coder = LevelCoder { level, isa, quality, origin, names_isa };
+                subjects.push(Subject::prepare(Coder::Level(coder), set)?);
+            }
+        }
+        Ok(subjects)
     }
 
     /// KVTC codes contexts whole, on tokens that it was not calibrated on. A note says on which, or why there is none.

@@ -7,6 +7,9 @@ use serde::Serialize;
 use super::{rounds::Subject, work::WorkSet};
 use crate::cli::{codec::bits_per_value, text};
 
+/// A share of a core that a run on an idle machine gets.
+const IDLE_CORE_SHARE: f64 = 0.9;
+
 #[derive(Serialize)]
 pub(in crate::cli) struct Benched {
     pub(super) isa: &'static str,
@@ -19,6 +22,8 @@ pub(in crate::cli) struct Benched {
     pub(super) rounds: u32,
     pub(super) working_set_bytes: usize,
     pub(super) baselines_working_set_bytes: usize,
+    /// Share of the time that the run had a core to itself: what rates are measured in is the thread's own time.
+    pub(super) core_share: f64,
     pub(super) memcpy_gb_per_sec: f64,
     pub(super) levels: Vec<Row>,
     pub(super) baselines: Vec<Row>,
@@ -42,30 +47,24 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(set: &WorkSet, subject: Subject, memcpy_gb_per_sec: f64) -> Self {
+    pub(super) fn new(set: &WorkSet, subject: &Subject, memcpy_gb_per_sec: f64) -> Self {
         let (name, measured) = (subject.coder.name(), &subject.measured);
         let num_values = measured.plain_bytes / set.chunks[0].geometry().dtype().bytes();
         let [key_error, value_error] = measured.errors;
-        let row = Self {
+        let (encode, decode) = subject.medians();
+        let decode_gb_per_sec = set.gb_per_sec(decode);
+        Self {
             name,
             ratio: text::ratio(measured.plain_bytes as u64, measured.encoded_bytes as u64),
             bits_per_value: bits_per_value(measured.encoded_bytes as u64, num_values as u64),
             metadata_fraction: measured.metadata_bytes.map(|bytes| bytes as f64 / measured.encoded_bytes as f64),
-            encode_gb_per_sec: 0.0,
-            decode_gb_per_sec: 0.0,
-            decode_of_memcpy: 0.0,
+            encode_gb_per_sec: set.gb_per_sec(encode),
+            decode_gb_per_sec,
+            decode_of_memcpy: decode_gb_per_sec / memcpy_gb_per_sec,
             key_error,
             value_error,
             encode_memory_bytes: measured.encode_memory_bytes,
             decode_memory_bytes: measured.decode_memory_bytes,
-        };
-        let (encode, decode) = subject.medians();
-        let decode_gb_per_sec = set.gb_per_sec(decode);
-        Self {
-            encode_gb_per_sec: set.gb_per_sec(encode),
-            decode_gb_per_sec,
-            decode_of_memcpy: decode_gb_per_sec / memcpy_gb_per_sec,
-            ..row
         }
     }
 
@@ -102,6 +101,10 @@ impl fmt::Display for Benched {
             [self.working_set_bytes, self.baselines_working_set_bytes].map(|bytes| text::bytes(bytes as u64));
         writeln!(f, "GB/s of plain KV on one core ({isa}), medians of {rounds} rounds")?;
         writeln!(f, "going over {levels} (levels, memcpy) and {baselines} (baselines)")?;
+        if self.core_share < IDLE_CORE_SHARE {
+            let share = 100.0 * self.core_share;
+            writeln!(f, "the machine was busy: {share:.0} % of a core was had, in whose time the rates are")?;
+        }
         writeln!(f, "memcpy {:.2} GB/s\n", self.memcpy_gb_per_sec)?;
         let columns = [
             "CODEC",

@@ -1,24 +1,26 @@
 //! Rounds in which every codec takes its turn, so that a busy moment of the machine hits all alike.
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::{hint::black_box, time::Duration};
 
 use indicatif::ProgressBar;
 use kvdepot_client::Result;
 use kvdepot_codec::Side;
 
-use super::{coder::Coder, memory::peak_of, work::WorkSet};
+use super::{
+    clock::{Spent, median},
+    coder::{Coder, Encoded},
+    memory::peak_of,
+    work::WorkSet,
+};
 
 /// A codec, what it made of a work set, and how long it took.
 pub(super) struct Subject {
     pub(super) coder: Coder,
-    /// Pieces of every chunk.
-    encoded: Vec<Vec<Vec<u8>>>,
+    /// What every chunk became.
+    encoded: Vec<Encoded>,
     pub(super) measured: Measured,
-    encode: Vec<Duration>,
-    decode: Vec<Duration>,
+    encode: Vec<Spent>,
+    decode: Vec<Spent>,
 }
 
 /// What is measured once.
@@ -39,7 +41,7 @@ impl Subject {
     /// Encodes and decodes once: what is timed later has its input at hand, and its output has been looked at.
     pub(super) fn prepare(coder: Coder, set: &mut WorkSet) -> Result<Self> {
         let (first, peak) = peak_of(|| coder.encode(&set.chunks[0], set.first_positions[0]));
-        let encode_memory_bytes = peak.saturating_sub(first?.iter().map(Vec::len).sum());
+        let encode_memory_bytes = peak.saturating_sub(encoded_bytes(&first?));
         let distinct = set.chunks.iter().zip(&set.first_positions).take(set.num_distinct);
         let mut encoded =
             distinct.map(|(chunk, position)| Ok(coder.encode(chunk, *position)?)).collect::<Result<Vec<_>>>()?;
@@ -50,7 +52,7 @@ impl Subject {
         }
         let measured = Measured {
             plain_bytes: set.chunks.iter().take(set.num_distinct).map(|chunk| chunk.bytes().len()).sum(),
-            encoded_bytes: encoded.iter().flatten().map(Vec::len).sum(),
+            encoded_bytes: encoded.iter().map(encoded_bytes).sum(),
             metadata_bytes: encoded.iter().map(|pieces| coder.metadata_bytes(pieces)).sum(),
             errors: Side::BOTH.map(|side| set.relative_error(side)),
             encode_memory_bytes,
@@ -63,23 +65,35 @@ impl Subject {
     }
 
     fn time(&mut self, set: &mut WorkSet) -> Result<()> {
-        let started = Instant::now();
-        for (chunk, position) in set.chunks.iter().zip(&set.first_positions) {
-            black_box(self.coder.encode(chunk, *position)?);
-        }
-        self.encode.push(started.elapsed());
-        let started = Instant::now();
-        for (pieces, target) in self.encoded.iter().zip(&mut set.targets) {
-            self.coder.decode(pieces, target)?;
-        }
-        self.decode.push(started.elapsed());
+        let chunks = set.chunks.iter().zip(&set.first_positions);
+        let encode = || {
+            chunks
+                .map(|(chunk, position)| self.coder.encode(chunk, *position))
+                .try_for_each(|encoded| black_box(encoded).map(drop))
+        };
+        let (outcome, spent) = Spent::on(encode);
+        outcome?;
+        self.encode.push(spent);
+        let mut decodes = self.encoded.iter().zip(&mut set.targets);
+        let (outcome, spent) = Spent::on(|| decodes.try_for_each(|(pieces, target)| self.coder.decode(pieces, target)));
+        outcome?;
+        self.decode.push(spent);
         Ok(())
     }
 
     /// Medians of encoding and of decoding.
-    pub(super) fn medians(self) -> (Duration, Duration) {
-        (median(self.encode), median(self.decode))
+    pub(super) fn medians(&self) -> (Duration, Duration) {
+        (median(&self.encode), median(&self.decode))
     }
+
+    /// All that was timed.
+    pub(super) fn spent(&self) -> impl Iterator<Item = &Spent> {
+        self.encode.iter().chain(&self.decode)
+    }
+}
+
+fn encoded_bytes(encoded: &Encoded) -> usize {
+    encoded.iter().flatten().map(Vec::len).sum()
 }
 
 /// Runs all rounds; gives how long memcpy of the first set took in each.
@@ -87,7 +101,7 @@ pub(super) fn run_rounds(
     num_rounds: u32,
     sets: &mut [(&mut WorkSet, &mut [Subject])],
     bar: &ProgressBar,
-) -> Result<Vec<Duration>> {
+) -> Result<Vec<Spent>> {
     let steps: usize = sets.iter().map(|(_, subjects)| subjects.len()).sum::<usize>() + 1;
     bar.set_length(u64::from(num_rounds) * steps as u64);
     let mut copies: Vec<Vec<u8>> = sets[0].0.chunks.iter().map(|chunk| chunk.bytes().to_vec()).collect();
@@ -107,16 +121,11 @@ pub(super) fn run_rounds(
     Ok(memcpy)
 }
 
-fn time_memcpy(set: &WorkSet, copies: &mut [Vec<u8>]) -> Duration {
-    let started = Instant::now();
-    for (copy, chunk) in copies.iter_mut().zip(&set.chunks) {
-        black_box(copy).copy_from_slice(black_box(chunk.bytes()));
-    }
-    started.elapsed()
-}
-
-/// The middle one; of an even number, the later of the two.
-pub(super) fn median(mut durations: Vec<Duration>) -> Duration {
-    durations.sort_unstable();
-    durations.get(durations.len() / 2).copied().unwrap_or_default()
+fn time_memcpy(set: &WorkSet, copies: &mut [Vec<u8>]) -> Spent {
+    let copy_all = || {
+        for (copy, chunk) in copies.iter_mut().zip(&set.chunks) {
+            black_box(copy).copy_from_slice(black_box(chunk.bytes()));
+        }
+    };
+    Spent::on(copy_all).1
 }
