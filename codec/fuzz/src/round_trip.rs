@@ -8,7 +8,7 @@ use kvdepot_codec::{
 };
 
 /// Most elements of a chunk, for speed.
-const MAX_ELEMENTS: usize = 6_000;
+const MAX_ELEMENTS: usize = 2_500;
 const DTYPES: [Dtype; 3] = [Dtype::Bf16, Dtype::F16, Dtype::F32];
 /// Bytes of a place and the bits that are put there.
 const OVERRIDE_BYTES: usize = 6;

@@ -40,6 +40,12 @@ impl HeadErrors {
         Self { squares: vec![[0.0; PARTIAL_SUMS]; num_tokens], largest: [0.0; PARTIAL_SUMS] }
     }
 
+    /// Whether all errors are numbers, and none is larger than `bound`: an error that was rounded to it may be.
+    pub(crate) fn are_within(&self, bound: f64) -> bool {
+        let no_number = self.squares.as_flattened().iter().any(|square| square.is_nan());
+        !no_number && self.largest.iter().all(|&largest| f64::from(largest) < bound || largest == 0.0)
+    }
+
     /// Takes in the error of channel `d` of a token.
     pub(crate) fn add(&mut self, token: usize, d: usize, error: f32) {
         let partial = partial_of(d);

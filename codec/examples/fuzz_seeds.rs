@@ -1,4 +1,4 @@
-//! Writes seeds of all targets into the folder given: `cargo run --example seeds -- corpus`.
+//! Writes seeds of all fuzz targets into the folder given: see docs/fuzzing.md.
 
 use std::collections::HashMap;
 use std::io::Cursor;
