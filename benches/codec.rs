@@ -2,11 +2,11 @@
 //!
 //! `cargo bench -p kvdepot-benches --bench codec`
 
-use std::hint::black_box;
+use std::{collections::BTreeMap, hint::black_box};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use half::bf16;
-use kvdepot_codec::{Codec, Dtype, EncodeOptions, Geometry, Isa, KvChunk, Level, encode};
+use kvdepot_codec::{Codec, Dtype, EncodeOptions, Geometry, Isa, KvChunk, Level, Rope, Segment, encode};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 const SEED: u64 = 20_260_731;
@@ -34,9 +34,10 @@ fn memcpy(group: &mut BenchmarkGroup<'_, WallTime>, chunk: &KvChunk) {
 }
 
 fn level(group: &mut BenchmarkGroup<'_, WallTime>, chunk: &KvChunk, level: Level) {
-    let options = EncodeOptions::new(level);
+    let options = EncodeOptions::new(level).at(Rope::plain(10_000.0), 0);
     let segments = encode(chunk, &options).expect("finite elements encode");
     let encoded_bytes: usize = segments.iter().map(|segment| segment.bytes.len()).sum();
+    let planes = by_plane(&segments);
     println!("{level}: ratio {:.3} on synthetic KV", chunk.bytes().len() as f64 / encoded_bytes as f64);
     for isa in Isa::available() {
         let codec = Codec::on(isa);
@@ -46,12 +47,21 @@ fn level(group: &mut BenchmarkGroup<'_, WallTime>, chunk: &KvChunk, level: Level
         let mut decoded = chunk.clone();
         group.bench_function(format!("decode/{level}/{isa}"), |bencher| {
             bencher.iter(|| {
-                for segment in &segments {
-                    codec.decode_segment(black_box(&segment.bytes), &mut decoded).expect("encoded above");
+                for layers in &planes {
+                    codec.decode_layers(black_box(layers), &mut decoded).expect("encoded above");
                 }
             });
         });
     }
+}
+
+/// The quality layers of each layer group and side.
+fn by_plane(segments: &[Segment]) -> Vec<Vec<&[u8]>> {
+    let mut planes = BTreeMap::<_, Vec<&[u8]>>::new();
+    for Segment { key, bytes } in segments {
+        planes.entry((key.layer_group, key.side)).or_default().push(bytes);
+    }
+    planes.into_values().collect()
 }
 
 fn codec(criterion: &mut Criterion) {

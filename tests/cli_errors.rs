@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kvdepot_codec::Dtype;
+use kvdepot_codec::{Dtype, Level, Origin, Rope, RopeScaling};
 use kvdepot_proto::KvSpec;
 use kvdepot_tests::{Cli, DepotProcess, KvSource, Outcome, spec_of};
 use tempfile::TempDir;
@@ -89,7 +89,7 @@ fn an_unknown_level_is_refused_with_those_there_are() -> anyhow::Result<()> {
     let out = files.path("out.kvd");
     let arguments =
         ["codec".as_ref(), "encode".as_ref(), "--level=q9".as_ref(), files.dump.as_os_str(), out.as_os_str()];
-    assert_fails(&Cli::new(), &arguments, (2, "invalid"), &["q9", "q0, q2"])?;
+    assert_fails(&Cli::new(), &arguments, (2, "invalid"), &["q9", &Level::ALL.map(Level::name).join(", ")])?;
     assert_eq!(files.names()?, ["dump.safetensors"]);
     Ok(())
 }
@@ -148,13 +148,49 @@ fn a_dump_without_tokens_or_spec_is_refused_with_the_way_out() -> anyhow::Result
     let depot = DepotProcess::start(&files.path("depot"), &[])?;
     let source = KvSource::small(Dtype::Bf16, 3)?;
     let bare = files.path("bare.safetensors");
-    let origin = kvdepot_codec::Origin { rope_theta: 10_000.0, ..Default::default() };
+    let origin = Origin::new(&Rope::plain(10_000.0), 0);
     kvdepot_codec::dump::write(&bare, &source.chunks(40)?, &origin)?;
     assert_fails(&Cli::of(&depot), &["put".as_ref(), bare.as_os_str()], (2, "invalid"), &["tokens", "--tokens FILE"])?;
     let tokens = files.path("tokens");
     std::fs::write(&tokens, "1, 2, 3")?;
     let arguments = ["put".as_ref(), files.dump.as_os_str(), "--tokens".as_ref(), tokens.as_os_str()];
     assert_fails(&Cli::of(&depot), &arguments, (2, "invalid"), &["300", "3"])
+}
+
+/// A dump as [`Files::make`] writes it, but with another scaling of RoPE.
+fn with_scaling(files: &Files, scaling: &str) -> anyhow::Result<PathBuf> {
+    let bytes = std::fs::read(&files.dump)?;
+    let dump = kvdepot_codec::dump::KvDump::parse(&bytes)?;
+    let mut origin = dump.origin().clone();
+    origin.metadata.insert(Origin::ROPE_SCALING.to_owned(), scaling.to_owned());
+    let path = files.path("scaled.safetensors");
+    kvdepot_codec::dump::write(&path, &[dump.chunk(0, dump.num_tokens())?], &origin)?;
+    Ok(path)
+}
+
+#[test]
+fn a_rope_that_this_build_does_not_know_is_refused_where_keys_are_turned_back_only() -> anyhow::Result<()> {
+    let files = Files::make()?;
+    let dump = with_scaling(&files, r#"{"kind":"yarn","factor":4.0}"#)?;
+    let out = files.path("out.kvd");
+    let encode =
+        |level| ["codec".as_ref(), "encode".as_ref(), "--level".as_ref(), level, dump.as_os_str(), out.as_os_str()];
+    assert_fails(&Cli::new(), &encode("q3".as_ref()), (4, "incompatible"), &["scaled.safetensors", "yarn"])?;
+    assert!(!out.exists());
+    Cli::new().json(encode("q0".as_ref()))?;
+    Ok(())
+}
+
+#[test]
+fn a_dump_whose_rope_is_not_that_of_its_spec_is_refused() -> anyhow::Result<()> {
+    let files = Files::make()?;
+    let depot = DepotProcess::start(&files.path("depot"), &[])?;
+    let scaling =
+        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192.0 };
+    let scaled = Origin::new(&Rope { theta: 10_000.0, scaling }, 0);
+    let dump = with_scaling(&files, &scaled.metadata[Origin::ROPE_SCALING])?;
+    let put = ["put".as_ref(), dump.as_os_str()];
+    assert_fails(&Cli::of(&depot), &put, (4, "incompatible"), &["rope_scaling", "llama3", "default"])
 }
 
 #[test]

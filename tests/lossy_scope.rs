@@ -1,11 +1,15 @@
 //! Nobody gets a lossy context who did not ask for one.
 
-use kvdepot_codec::Dtype;
+use kvdepot_codec::{Dtype, Level};
 use kvdepot_tests::{Cli, DepotProcess, KvSource, spec_of};
 use serde_json::json;
 
 #[test]
 fn lossy_contexts_are_put_and_found_in_lossy_scopes_only() -> anyhow::Result<()> {
+    Level::ALL.into_iter().filter(|level| !level.is_lossless()).try_for_each(lossy_scopes_only)
+}
+
+fn lossy_scopes_only(level: Level) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let depot = DepotProcess::start(&dir.path().join("depot"), &[])?;
     let cli = Cli::of(&depot);
@@ -15,12 +19,12 @@ fn lossy_contexts_are_put_and_found_in_lossy_scopes_only() -> anyhow::Result<()>
     std::fs::write(&tokens, json!(source.tokens(300)).to_string())?;
     std::fs::write(&spec, spec_of(source.geometry).to_json())?;
 
-    let put = ["put".as_ref(), "--level=q2".as_ref(), dump.as_os_str()];
+    let put = ["put".as_ref(), "--level".as_ref(), level.name().as_ref(), dump.as_os_str()];
     let refused = cli.run(put)?;
     assert_eq!(refused.code, 2, "{refused:?}");
-    assert!(refused.stderr.contains("q2") && refused.stderr.contains("lossy"), "{refused:?}");
+    assert!(refused.stderr.contains(level.name()) && refused.stderr.contains("lossy"), "{refused:?}");
     let stored = cli.json(put.into_iter().chain(["--lossy".as_ref()]))?;
-    assert_eq!(stored["level"], "q2");
+    assert_eq!(stored["level"], level.name());
 
     let query = ["match".as_ref(), "--tokens".as_ref(), tokens.as_os_str(), "--spec".as_ref(), spec.as_os_str()];
     assert_eq!(cli.json(query)?["outcome"], "miss");

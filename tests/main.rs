@@ -8,4 +8,5 @@ mod full_disk;
 mod lossy_scope;
 mod main_job;
 mod put_get;
+mod quality_layers;
 mod stream_resume;

@@ -42,8 +42,12 @@ fn a_lossless_depot_changes_no_answer() -> anyhow::Result<()> {
 
 #[test]
 fn a_lossy_level_is_smaller_and_still_survives() -> anyhow::Result<()> {
-    let (code, report) = demo("q2")?;
-    assert_eq!((code, &report["survived_kill"]), (Some(0), &true.into()), "{report}");
-    assert!(report["stored_bytes"].as_u64() < report["raw_kv_bytes"].as_u64().map(|bytes| bytes / 2), "{report}");
+    for level in ["q2", "q3"] {
+        let (code, report) = demo(level)?;
+        assert_eq!((code, &report["survived_kill"]), (Some(0), &true.into()), "{report}");
+        let half = report["raw_kv_bytes"].as_u64().map(|bytes| bytes / 2);
+        assert!(report["stored_bytes"].as_u64() < half, "{report}");
+        assert!(report["requests"].as_u64() >= Some(32), "{report}");
+    }
     Ok(())
 }

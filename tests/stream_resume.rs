@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kvdepot_client::{Client, EncodedChunk, Error, ErrorKind, FetchEvent, FetchRequest, TransportChoice};
-use kvdepot_codec::{Dtype, EncodeOptions, Level, encode};
+use kvdepot_client::{Client, Error, ErrorKind, FetchEvent, FetchRequest, TransportChoice};
+use kvdepot_codec::{Dtype, Level};
 use kvdepot_proto::Scope;
 use kvdepot_tests::{DepotProcess, KvSource, spec_of};
 use tempfile::TempDir;
@@ -27,9 +27,7 @@ impl Stored {
         options.transport = transport;
         let client = Client::connect(&options).await?;
         let source = KvSource::small(Dtype::Bf16, 5)?;
-        let encode =
-            |chunk| Ok(EncodedChunk { level: Level::Q0, segments: encode(chunk, &EncodeOptions::new(Level::Q0))? });
-        let chunks: Vec<_> = source.chunks(NUM_TOKENS)?.iter().map(encode).collect::<anyhow::Result<_>>()?;
+        let chunks = source.encoded(NUM_TOKENS, Level::Q0)?;
         let scope = Scope::exact(spec_of(source.geometry));
         client.put(&scope, &source.tokens(NUM_TOKENS), &chunks, |_| ()).await?;
         Ok(Self { _dir: dir, depot, client, source })

@@ -50,8 +50,10 @@ pub(crate) struct Context {
 /// Encodes made-up KV, which depends on the tokens only, for each chunk.
 pub(crate) fn context(scope: Scope, tokens: Vec<u32>, level: Level) -> Context {
     let (mut contents, mut segments) = (Vec::new(), Vec::new());
+    let rope = (&scope.spec.rope).try_into().unwrap();
     for (chunk_idx, run) in (0..).zip(tokens.chunks(CHUNK_TOKENS as usize)) {
-        let encoded = encode(&kv(scope.spec.geometry, run), &EncodeOptions::new(level)).unwrap();
+        let options = EncodeOptions::new(level).at(rope, u64::from(chunk_idx) * u64::from(CHUNK_TOKENS));
+        let encoded = encode(&kv(scope.spec.geometry, run), &options).unwrap();
         let entry = |segment: &kvdepot_codec::Segment| SegmentEntry {
             key: segment.key,
             segment_bytes: segment.bytes.len() as u64,

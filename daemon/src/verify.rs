@@ -47,28 +47,107 @@ impl Coverage {
         self.layers.insert((key.quality, key.side, key.layer_group), layers);
     }
 
-    /// Checks that the base quality has both sides, and that every side of every quality has each of `num_layers`
-    /// layers once.
+    /// Checks that the base quality has each of `num_layers` layers of both sides once, and that every further quality
+    /// layer of `level` refines each layer group of the base.
     ///
     /// # Errors
     /// `Invalid`, naming the side and the layer.
-    pub(crate) fn check(&self, num_layers: usize) -> Result<()> {
-        let mut next_layer: BTreeMap<(u8, Side), usize> = Side::BOTH.map(|side| ((0, side), 0)).into();
-        for (&(quality, side, _), layers) in &self.layers {
-            let next = next_layer.entry((quality, side)).or_default();
-            if layers.start != *next {
-                return Err(uncovered(quality, side, *next, Some(layers)));
+    pub(crate) fn check(&self, level: Level, num_layers: usize) -> Result<()> {
+        for side in Side::BOTH {
+            self.check_base(side, num_layers)?;
+            (1..level.qualities(side)).try_for_each(|quality| self.check_refinement(quality, side, level))?;
+        }
+        Ok(())
+    }
+
+    fn check_base(&self, side: Side, num_layers: usize) -> Result<()> {
+        let mut next = 0;
+        for layers in self.groups(0, side).map(|(_, layers)| layers) {
+            if layers.start != next {
+                return Err(uncovered(side, next, Some(layers)));
             }
-            *next = layers.end;
+            next = layers.end;
         }
-        match next_layer.into_iter().find(|(_, next)| *next != num_layers) {
-            Some(((quality, side), next)) => Err(uncovered(quality, side, next, None)),
-            None => Ok(()),
+        if next == num_layers { Ok(()) } else { Err(uncovered(side, next, None)) }
+    }
+
+    fn check_refinement(&self, quality: u8, side: Side, level: Level) -> Result<()> {
+        let (mut refined, mut base) = (self.groups(quality, side), self.groups(0, side));
+        loop {
+            match (refined.next(), base.next()) {
+                (None, None) => return Ok(()),
+                (refined, base) if refined == base => {}
+                (refined, base) => {
+                    let [refined, base] = [refined, base].map(described);
+                    return Err(Error::invalid(format!(
+                        "side {side:?} of quality {quality}: {refined} where the base has {base}, and all {} quality \
+                         layers of level {level} are put together",
+                        level.qualities(side)
+                    )));
+                }
+            }
         }
+    }
+
+    /// Layer groups of a quality layer, with the layers that each covers.
+    fn groups(&self, quality: u8, side: Side) -> impl Iterator<Item = (u16, &Range<usize>)> {
+        let groups = self.layers.range((quality, side, 0)..=(quality, side, u16::MAX));
+        groups.map(|((_, _, layer_group), layers)| (*layer_group, layers))
     }
 }
 
-fn uncovered(quality: u8, side: Side, layer: usize, found: Option<&Range<usize>>) -> Error {
+fn described(group: Option<(u16, &Range<usize>)>) -> String {
+    group.map_or_else(|| "nothing".to_owned(), |(group, layers)| format!("layers {layers:?} in group {group}"))
+}
+
+fn uncovered(side: Side, layer: usize, found: Option<&Range<usize>>) -> Error {
     let found = found.map_or_else(|| "the segments end".to_owned(), |layers| format!("layers {layers:?} follow"));
-    Error::invalid(format!("side {side:?} of quality {quality}: layer {layer} is due where {found}"))
+    Error::invalid(format!("side {side:?} of quality 0: layer {layer} is due where {found}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two layers in a group each, in all quality layers of q3.
+    fn whole() -> Coverage {
+        let mut coverage = Coverage::default();
+        for (quality, side) in [(0, Side::K), (1, Side::K), (2, Side::K), (0, Side::V), (1, Side::V)] {
+            for layer in 0..2u16 {
+                let key = SegmentKey { quality, layer_group: layer, side };
+                coverage.add(key, usize::from(layer)..usize::from(layer) + 1);
+            }
+        }
+        coverage
+    }
+
+    fn refusal(change: impl FnOnce(&mut BTreeMap<(u8, Side, u16), Range<usize>>)) -> String {
+        let mut coverage = whole();
+        change(&mut coverage.layers);
+        coverage.check(Level::Q3, 2).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_chunk_is_whole_with_the_base_of_every_plane_and_all_that_refines_it() {
+        assert_eq!(whole().check(Level::Q3, 2), Ok(()));
+        assert!(whole().check(Level::Q3, 3).is_err(), "a third layer");
+        let lacks_base = refusal(|layers| drop(layers.remove(&(0, Side::V, 1))));
+        assert_eq!(lacks_base, "side V of quality 0: layer 1 is due where the segments end");
+        for gone in [(1, Side::K, 0), (1, Side::V, 1), (2, Side::K, 1)] {
+            let lacks_refinement = refusal(|layers| drop(layers.remove(&gone)));
+            assert!(lacks_refinement.contains("quality layers of level q3 are put together"), "{lacks_refinement}");
+        }
+    }
+
+    #[test]
+    fn a_refinement_of_other_layers_than_the_base_is_refused() {
+        let other_layers = refusal(|layers| {
+            layers.remove(&(1, Side::K, 1));
+            layers.insert((1, Side::K, 0), 0..2);
+        });
+        assert!(
+            other_layers.contains("layers 0..2 in group 0 where the base has layers 0..1 in group 0"),
+            "{other_layers}"
+        );
+    }
 }

@@ -26,7 +26,7 @@ mod simd;
 mod text;
 mod weights;
 
-pub use config::{Architecture, Biases, MaxContext, ModelConfig, Rope, RopeScaling};
+pub use config::{Architecture, Biases, MaxContext, ModelConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use kv::KvPool;
 pub use model::Model;

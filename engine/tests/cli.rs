@@ -4,6 +4,7 @@
 mod common;
 
 use common::{assert_refused, bundled, checkpoints, json, path, references, run};
+use kvdepot_codec::Rope;
 use kvdepot_codec::dump::KvDump;
 use serde_json::Value;
 
@@ -79,7 +80,7 @@ fn a_dump_holds_the_kv_of_the_first_tokens_and_what_identifies_it() {
     let (long, short) = (dump(&text, &["--max-tokens", "300"]), dump(&text, &["--max-tokens", "70"]));
     let (long, short) = (KvDump::parse(&long).unwrap(), KvDump::parse(&short).unwrap());
     assert_eq!((long.num_tokens(), short.num_tokens()), (300, 70));
-    assert_eq!((long.rope_theta(), long.first_position()), (50_000.0, 0));
+    assert_eq!((long.origin().rope().unwrap(), long.first_position()), (Rope::plain(50_000.0), 0));
     assert_eq!(long.chunk(0, 70).unwrap(), short.chunk(0, 70).unwrap());
     assert_eq!(long.metadata()["tokens"].split(',').count(), 300);
     let spec: Value = serde_json::from_str(&long.metadata()["kv_spec"]).unwrap();

@@ -47,6 +47,16 @@ fn nothing_is_lost_at_q0_and_something_at_q2_for_fewer_bits() {
 }
 
 #[test]
+fn baselines_come_after_the_levels_and_lmcache_gives_what_q2_gives() {
+    let report = evaluate(&["--levels", "q2", "--baselines"]);
+    let (q2, lmcache) = (row(&report, "q2"), row(&report, "lmcache"));
+    assert_eq!((&q2["kind"], &lmcache["kind"]), (&"level".into(), &"baseline".into()));
+    assert_eq!(q2["kl"], lmcache["kl"]);
+    assert!(number(&q2["bytes"]) < number(&lmcache["bytes"]), "{report}");
+    assert!(number(&row(&report, "int8")["kl"]) > 0.0, "{report}");
+}
+
+#[test]
 fn the_report_says_what_was_measured_and_a_second_run_says_the_same() {
     let report = evaluate(&[]);
     for (field, expected) in
@@ -62,10 +72,10 @@ fn the_report_says_what_was_measured_and_a_second_run_says_the_same() {
 }
 
 #[test]
-fn the_plot_names_every_row_and_needs_no_fonts_here() {
+fn the_plot_names_every_row_baselines_too_and_needs_no_fonts_here() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("quality.svg");
-    let report = evaluate(&["--plot", &path(&file)]);
+    let report = evaluate(&["--plot", &path(&file), "--baselines"]);
     let svg = std::fs::read_to_string(file).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("font-family=\"sans-serif\""), "{svg}");
     for row in report["rows"].as_array().unwrap() {

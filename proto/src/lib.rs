@@ -19,6 +19,7 @@ mod hex;
 mod ids;
 pub mod limits;
 mod manifest;
+mod rope;
 mod scope;
 mod spec;
 mod spec_json;
@@ -29,8 +30,9 @@ pub use chain::{ChunkRef, chain};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{ChunkId, Fingerprint};
 pub use manifest::{Announce, ChunkContent, ChunkEntry, Manifest, SegmentEntry, check_tokens, segment_key};
+pub use rope::Rope;
 pub use scope::{NamespaceKey, Scope};
-pub use spec::{KvSpec, Rope};
+pub use spec::KvSpec;
 
 /// Generated messages and services of `kvdepot.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::arithmetic_side_effects, clippy::too_many_lines)]

@@ -1,12 +1,14 @@
 //! Bounds on what a message may carry, checked before anything is allocated for it.
 
+use kvdepot_codec::{Geometry, Level};
+
 /// Most tokens of a context.
 pub const MAX_CONTEXT_TOKENS: usize = 1 << 20;
 /// Most chunks of a context.
 pub const MAX_CONTEXT_CHUNKS: usize = 1 << 15;
-/// Most segments of a chunk: two sides of [`MAX_LAYERS`](kvdepot_codec::Geometry::MAX_LAYERS) layers, in up to four
-/// quality layers.
+/// Most segments of a chunk: two sides of [`MAX_LAYERS`](Geometry::MAX_LAYERS) layers, in up to four quality layers.
 pub const MAX_CHUNK_SEGMENTS: usize = 8192;
+const _: () = assert!(2 * Geometry::MAX_LAYERS as usize * Level::MAX_QUALITIES as usize <= MAX_CHUNK_SEGMENTS);
 /// Longest name of a model, adapter or namespace, in bytes.
 pub const MAX_NAME_BYTES: usize = 512;
 /// Longest salt, in bytes.

@@ -1,6 +1,6 @@
 //! What a transfer consists of.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use kvdepot_codec::{Level, SegmentKey, Side};
 
@@ -15,7 +15,8 @@ pub struct SegmentEntry {
     pub segment_bytes: u64,
 }
 
-/// How a chunk is encoded: at least one segment, none twice.
+/// How a chunk is encoded: at least one segment, none twice, and of each layer group and side the quality layers from the
+/// base on without a gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkContent {
     /// Level of all segments.
@@ -28,6 +29,46 @@ impl ChunkContent {
     /// Bytes of all segments.
     pub fn stored_bytes(&self) -> u64 {
         self.segments.iter().fold(0, |sum, segment| sum.saturating_add(segment.segment_bytes))
+    }
+
+    /// Checks that each layer group and side that is there has all quality layers of the level, as a put must: what a
+    /// depot does not get at once, it never gets.
+    ///
+    /// # Errors
+    /// `Invalid`, with the layer group and the numbers.
+    pub fn check_all_qualities(&self) -> Result<()> {
+        let level = self.level;
+        match self.qualities()?.into_iter().find(|((_, side), count)| *count != level.qualities(*side)) {
+            Some(((layer_group, side), count)) => Err(Error::invalid(format!(
+                "{side:?} of layer group {layer_group} has {count} of {} quality layers: all of level {level} are put together",
+                level.qualities(side)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Quality layers of each layer group and side.
+    fn qualities(&self) -> Result<BTreeMap<(u16, Side), u8>> {
+        let mut keys: Vec<SegmentKey> = self.segments.iter().map(|segment| segment.key).collect();
+        keys.sort_unstable();
+        let mut counts = BTreeMap::new();
+        for SegmentKey { quality, layer_group, side } in keys {
+            let count: &mut u8 = counts.entry((layer_group, side)).or_default();
+            let limit = self.level.qualities(side);
+            if quality >= limit {
+                return Err(Error::invalid(format!(
+                    "quality layer {quality} of {side:?} of layer group {layer_group}: level {} has {limit}",
+                    self.level
+                )));
+            }
+            if quality != *count {
+                return Err(Error::invalid(format!(
+                    "quality layer {quality} of {side:?} of layer group {layer_group} without layer {count} below it"
+                )));
+            }
+            *count = count.saturating_add(1);
+        }
+        Ok(counts)
     }
 }
 
@@ -128,7 +169,9 @@ impl TryFrom<v1::ChunkContent> for ChunkContent {
         if let Some(twice) = segments.iter().find(|segment| !seen.insert(segment.key)) {
             return Err(Error::invalid(format!("segment {:?} listed twice", twice.key)));
         }
-        Ok(Self { level, segments })
+        let content = Self { level, segments };
+        content.qualities()?;
+        Ok(content)
     }
 }
 
@@ -242,6 +285,9 @@ impl TryFrom<v1::PutAnnounce> for Announce {
             return Err(Error::invalid(format!(
                 "level {level} is lossy and the scope in namespace {namespace:?} is exact: set `lossy` in the scope, or use q0"
             )));
+        }
+        for (chunk_idx, content) in contents.iter().enumerate() {
+            content.check_all_qualities().map_err(|error| error.context(format!("chunk {chunk_idx}")))?;
         }
         Ok(Self { scope, tokens: message.tokens, contents })
     }

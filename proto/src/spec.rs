@@ -4,18 +4,7 @@ use kvdepot_codec::{Dtype, Geometry};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Fingerprint, Result, hex, limits, spec_json::SpecJson, v1};
-
-/// Rotary position embedding that the keys carry.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rope {
-    /// The name that Hugging Face configurations use: `default`, `llama3`, ...
-    pub kind: String,
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// Further parameters of the kind, sorted by name.
-    pub parameters: Vec<(String, f64)>,
-}
+use crate::{Error, Fingerprint, Result, Rope, hex, limits, spec_json::SpecJson, v1};
 
 /// Everything that makes two KV caches interchangeable. Its serde form is JSON with hexadecimal digests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,28 +106,6 @@ impl TryFrom<v1::KvSpec> for KvSpec {
     }
 }
 
-impl TryFrom<v1::Rope> for Rope {
-    type Error = Error;
-
-    fn try_from(message: v1::Rope) -> Result<Self> {
-        check_name("rope.kind", &message.kind)?;
-        let count = message.parameters.len();
-        if count > limits::MAX_ROPE_PARAMETERS {
-            return Err(Error::invalid(format!("{count} rope parameters, at most {}", limits::MAX_ROPE_PARAMETERS)));
-        }
-        let mut parameters: Vec<_> = message.parameters.into_iter().map(|p| (p.name, p.value)).collect();
-        parameters.iter().try_for_each(|(name, _)| check_name("rope parameter", name))?;
-        parameters.sort_by(|a, b| a.0.cmp(&b.0));
-        if let Some(((name, _), _)) = parameters.iter().zip(parameters.iter().skip(1)).find(|(a, b)| a.0 == b.0) {
-            return Err(Error::invalid(format!("rope parameter {name:?} given twice")));
-        }
-        if !message.theta.is_finite() || !parameters.iter().all(|(_, value)| value.is_finite()) {
-            return Err(Error::invalid("rope with a value that is not finite"));
-        }
-        Ok(Self { kind: message.kind, theta: message.theta, parameters })
-    }
-}
-
 impl From<&KvSpec> for v1::KvSpec {
     fn from(spec: &KvSpec) -> Self {
         let geometry = &spec.geometry;
@@ -147,7 +114,6 @@ impl From<&KvSpec> for v1::KvSpec {
             Dtype::F16 => v1::Dtype::F16,
             Dtype::F32 => v1::Dtype::F32,
         };
-        let parameters = spec.rope.parameters.iter();
         Self {
             model: spec.model.clone(),
             weights_digest: spec.weights_digest.to_vec(),
@@ -157,13 +123,7 @@ impl From<&KvSpec> for v1::KvSpec {
             num_layers: small(geometry.num_layers()),
             num_kv_heads: small(geometry.num_kv_heads()),
             head_dim: small(geometry.head_dim()),
-            rope: Some(v1::Rope {
-                kind: spec.rope.kind.clone(),
-                theta: spec.rope.theta,
-                parameters: parameters
-                    .map(|(name, value)| v1::RopeParameter { name: name.clone(), value: *value })
-                    .collect(),
-            }),
+            rope: Some((&spec.rope).into()),
             sliding_window: spec.sliding_window.unwrap_or(0),
         }
     }

@@ -149,3 +149,37 @@ fn hostile_manifests_are_refused() {
     assert!(ChunkContent::try_from(twice).is_err());
     assert!(ChunkContent::try_from(v1::ChunkContent { level: 0, segments: Vec::new() }).is_err());
 }
+
+/// Q3 content with a segment per `(quality, side)` of layer group 0.
+fn layered(qualities: &[(u32, Side)]) -> v1::ChunkContent {
+    let entry = |&(quality, side): &(u32, Side)| {
+        let key = v1::SegmentKey { quality, ..SegmentKey { quality: 0, layer_group: 0, side }.into() };
+        v1::SegmentEntry { key: Some(key), segment_bytes: 5 }
+    };
+    v1::ChunkContent { level: Level::Q3 as u32, segments: qualities.iter().map(entry).collect() }
+}
+
+#[test]
+fn quality_layers_begin_with_the_base_and_have_no_gap() {
+    use Side::{K, V};
+    let refusal = |qualities: &[(u32, Side)]| ChunkContent::try_from(layered(qualities)).unwrap_err();
+    for (qualities, words) in [
+        (&[(0, K), (1, V)][..], "quality layer 1 of V of layer group 0 without layer 0 below it"),
+        (&[(2, K), (0, K), (0, V)], "quality layer 2 of K of layer group 0 without layer 1 below it"),
+        (&[(0, V), (1, V), (2, V)], "level q3 has 2"),
+        (&[(0, K), (256, K)], "out of range"),
+    ] {
+        let error = refusal(qualities);
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let leading = ChunkContent::try_from(layered(&[(1, K), (0, V), (0, K)])).unwrap();
+    let partial = leading.check_all_qualities().unwrap_err();
+    assert_eq!(
+        partial.to_string(),
+        "K of layer group 0 has 2 of 3 quality layers: all of level q3 are put together",
+        "leading layers may be fetched, and not put"
+    );
+    let whole = ChunkContent::try_from(layered(&[(0, K), (0, V), (1, K), (1, V), (2, K)])).unwrap();
+    assert_eq!(whole.check_all_qualities(), Ok(()));
+}

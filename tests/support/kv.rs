@@ -1,10 +1,11 @@
 //! KV with the statistics of a model's: channels differ in scale and mean, neighbouring tokens resemble each other.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use half::{bf16, f16};
-use kvdepot_codec::{Dtype, Geometry, KvChunk, Origin, Side, dump, dump::KvDump};
-use kvdepot_proto::{KvSpec, Rope};
+use kvdepot_client::EncodedChunk;
+use kvdepot_codec::{Dtype, EncodeOptions, Geometry, KvChunk, Level, Origin, Rope, Side, dump, dump::KvDump, encode};
+use kvdepot_proto::KvSpec;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// Tokens of the chunks that a context is made in.
@@ -51,6 +52,19 @@ impl KvSource {
         Ok(chunks)
     }
 
+    /// KV of the context, in chunks, encoded.
+    ///
+    /// # Errors
+    /// For no tokens.
+    pub fn encoded(&self, num_tokens: usize, level: Level) -> anyhow::Result<Vec<EncodedChunk>> {
+        let rope = Rope::try_from(&spec_of(self.geometry).rope)?;
+        let encode_at = |(chunk, start): (&KvChunk, u64)| {
+            let segments = encode(chunk, &EncodeOptions::new(level).at(rope, start))?;
+            Ok(EncodedChunk { level, segments })
+        };
+        self.chunks(num_tokens)?.iter().zip((0..).step_by(CHUNK_TOKENS)).map(encode_at).collect()
+    }
+
     /// Writes the context as a KV dump with the metadata that `kvdepot put` reads.
     ///
     /// # Errors
@@ -59,11 +73,8 @@ impl KvSource {
         let spec = spec_of(self.geometry);
         let tokens: Vec<_> = self.tokens(num_tokens).iter().map(u32::to_string).collect();
         let metadata = [("tokens", tokens.join(",")), ("kv_spec", spec.to_json())];
-        let origin = Origin {
-            rope_theta: spec.rope.theta,
-            first_position: 0,
-            metadata: metadata.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<BTreeMap<_, _>>(),
-        };
+        let mut origin = Origin::new(&Rope::try_from(&spec.rope)?, 0);
+        origin.metadata.extend(metadata.map(|(name, value)| (name.to_owned(), value)));
         Ok(dump::write(path, &self.chunks(num_tokens)?, &origin)?)
     }
 
@@ -94,7 +105,7 @@ pub fn spec_of(geometry: Geometry) -> KvSpec {
         tokenizer_digest: None,
         adapter: String::new(),
         geometry,
-        rope: Rope { kind: "default".to_owned(), theta: 10_000.0, parameters: Vec::new() },
+        rope: (&Rope::plain(10_000.0)).into(),
         sliding_window: None,
     }
 }

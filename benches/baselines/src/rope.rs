@@ -6,17 +6,17 @@ pub(crate) struct Rope {
     inverse_frequencies: Vec<f64>,
 }
 
-/// Frequencies in radians per position, one per pair: `theta^(-2i / head_dim)`.
-pub(crate) fn inverse_frequencies(theta: f64, head_dim: usize) -> Vec<f64> {
-    (0..head_dim / 2).map(|pair| theta.powf(-2.0 * pair as f64 / head_dim as f64)).collect()
-}
-
 /// Cosine and sine of each pair at one position.
 pub(crate) struct Rotation(Vec<(f32, f32)>);
 
 impl Rope {
     pub(crate) fn new(inverse_frequencies: Vec<f64>) -> Self {
         Self { inverse_frequencies }
+    }
+
+    /// Those of a model.
+    pub(crate) fn of(rope: &kvdepot_codec::Rope, head_dim: usize) -> Self {
+        Self::new(rope.frequencies(head_dim).into_iter().map(f64::from).collect())
     }
 
     /// What a key at `position` was rotated by.

@@ -10,10 +10,10 @@
 //!   rotation of its real position undone and that of its new position and frequency applied.
 //! - First tokens of contexts, which often stand out, are there only where a run happens to start with them.
 
-use kvdepot_codec::{Error, Geometry, KvChunk, Result, Side, dump::KvDump};
+use kvdepot_codec::{self as codec, Error, Geometry, KvChunk, Result, Side, dump::KvDump};
 
 use crate::elements;
-use crate::rope::{Rope, inverse_frequencies};
+use crate::rope::Rope;
 
 /// Draws chunks of `chunk_tokens` tokens, `num_tokens` in all, from the channels of a dump. Equal seeds give equal KV.
 ///
@@ -54,7 +54,7 @@ pub fn synthesize(
 struct Source {
     geometry: Geometry,
     num_tokens: usize,
-    rope_theta: f64,
+    rope: codec::Rope,
     first_position: u64,
     /// `[layer][K|V]`, each `[token][kv_head][head_dim]`.
     planes: Vec<[Vec<f32>; 2]>,
@@ -75,13 +75,13 @@ impl Source {
             }
         }
         let mut source =
-            Self { geometry, num_tokens, rope_theta: like.rope_theta(), first_position: like.first_position(), planes };
+            Self { geometry, num_tokens, rope: like.origin().rope()?, first_position: like.first_position(), planes };
         source.undo_rope();
         Ok(source)
     }
 
     fn undo_rope(&mut self) {
-        let rope = Rope::new(inverse_frequencies(self.rope_theta, self.geometry.head_dim()));
+        let rope = Rope::of(&self.rope, self.geometry.head_dim());
         for [keys, _] in &mut self.planes {
             for (token, heads) in keys.chunks_exact_mut(self.geometry.channels()).enumerate() {
                 let rotation = rope.rotation(self.first_position + token as u64);
@@ -130,7 +130,7 @@ impl Source {
     }
 
     fn apply_rope(&self, shape: &Geometry, keys: &mut [f32]) {
-        let rope = Rope::new(inverse_frequencies(self.rope_theta, shape.head_dim()));
+        let rope = Rope::of(&self.rope, shape.head_dim());
         for (token, heads) in keys.chunks_exact_mut(shape.channels()).enumerate() {
             let rotation = rope.rotation(self.first_position + token as u64);
             heads.chunks_exact_mut(shape.head_dim()).for_each(|head| rotation.apply(head));

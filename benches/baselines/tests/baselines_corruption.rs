@@ -5,7 +5,7 @@ mod common;
 
 use common::{geometry, model_like};
 use kvdepot_baselines::{Baseline, KvtcCalibration, KvtcOptions, uncalibrated};
-use kvdepot_codec::{Dtype, KvChunk};
+use kvdepot_codec::{Dtype, KvChunk, Rope};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
@@ -17,7 +17,7 @@ fn shape() -> kvdepot_codec::Geometry {
 
 fn baselines() -> Vec<Box<dyn Baseline>> {
     let mut baselines = uncalibrated();
-    let options = KvtcOptions::new(10_000.0, 8);
+    let options = KvtcOptions::new(&Rope::plain(10_000.0), 8);
     let calibration = KvtcCalibration::fit(&[model_like(shape(), 60, 1)], 0, &options).unwrap();
     baselines.push(Box::new(calibration.coder(4.0)));
     baselines

@@ -7,7 +7,7 @@ use common::{geometry, load_f32, model_like, round_trip, store};
 use kvdepot_baselines::{
     Baseline, Int8, Kvtc, KvtcCalibration, KvtcOptions, LmCache, ZstdSymbols, relative_error, uncalibrated,
 };
-use kvdepot_codec::{Dtype, EncodeOptions, ErrorKind, KvChunk, Level, Side, decode, encode};
+use kvdepot_codec::{Dtype, EncodeOptions, ErrorKind, KvChunk, Level, Rope, Side, decode, encode};
 use proptest::prelude::*;
 
 /// What our level Q2 decodes to: LMCache's tensors.
@@ -73,7 +73,7 @@ proptest! {
 fn kvtc(target_ratio: f64, dtype: Dtype) -> (Kvtc, KvChunk) {
     let shape = geometry(3, 2, 32, dtype);
     let calibration = [model_like(shape, 200, 1), model_like(shape, 150, 2)];
-    let calibration = KvtcCalibration::fit(&calibration, 0, &KvtcOptions::new(10_000.0, 32)).unwrap();
+    let calibration = KvtcCalibration::fit(&calibration, 0, &KvtcOptions::new(&Rope::plain(10_000.0), 32)).unwrap();
     (calibration.coder(target_ratio), model_like(shape, 400, 9))
 }
 
@@ -126,7 +126,7 @@ fn kvtc_refuses_another_geometry() {
 #[test]
 fn kvtc_with_fewer_tokens_than_features_works_too() {
     let shape = geometry(4, 4, 32, Dtype::F32);
-    let options = KvtcOptions::new(10_000.0, 32);
+    let options = KvtcOptions::new(&Rope::plain(10_000.0), 32);
     let coder = KvtcCalibration::fit(&[model_like(shape, 100, 1)], 0, &options).unwrap().coder(8.0);
     assert!(coder.num_components().iter().all(|components| (1..=75).contains(components)));
     let context = model_like(shape, 200, 2);

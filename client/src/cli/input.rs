@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use clap::Args;
 use kvdepot_client::{Error, Result};
 use kvdepot_codec::Origin;
-use kvdepot_proto::{KvSpec, Manifest, Scope};
+use kvdepot_proto::{KvSpec, Manifest, Rope, Scope};
 
 use kvdepot_client::files;
 
@@ -64,11 +64,21 @@ pub(super) fn dump_spec(file: Option<&Path>, metadata: &BTreeMap<String, String>
 pub(super) fn origin(manifest: &Manifest) -> Origin {
     let tokens: Vec<String> = manifest.tokens.iter().map(u32::to_string).collect();
     let metadata = [(TOKENS, tokens.join(",")), (KV_SPEC, manifest.spec.to_json())];
-    Origin {
-        rope_theta: manifest.spec.rope.theta,
-        first_position: 0,
-        metadata: metadata.map(|(name, value)| (name.to_owned(), value)).into(),
-    }
+    let mut origin = rope_origin(&manifest.spec.rope);
+    origin.metadata.extend(metadata.map(|(name, value)| (name.to_owned(), value)));
+    origin
+}
+
+/// Position 0 and RoPE. A kind that the codec does not compute is named, so that nobody takes it for another one.
+fn rope_origin(rope: &Rope) -> Origin {
+    kvdepot_codec::Rope::try_from(rope).map_or_else(
+        |_| {
+            let scaling = serde_json::json!({ "kind": rope.kind }).to_string();
+            let metadata = [(Origin::ROPE_SCALING.to_owned(), scaling)].into();
+            Origin { rope_theta: rope.theta, first_position: 0, metadata }
+        },
+        |rope| Origin::new(&rope, 0),
+    )
 }
 
 fn parse_tokens(text: &str) -> Result<Vec<u32>> {

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Instant};
 
 use clap::Args;
 use kvdepot_client::{Client, EncodedChunk, Error, ErrorKind, Result, Transport, files};
-use kvdepot_codec::{Level, dump::KvDump};
+use kvdepot_codec::{Level, Origin, Rope, dump::KvDump};
 use kvdepot_proto::KvSpec;
 use serde::Serialize;
 
@@ -58,7 +58,8 @@ impl PutArgs {
         check(&dump, &tokens, &spec)?;
         let chunk_tokens = client.usage().await?.chunk_tokens.max(1);
         let started = Instant::now();
-        let chunks = encode(&ChunkEncoder { dump: &dump, level: self.level, chunk_tokens })?;
+        let rope = || Rope::try_from(&spec.rope);
+        let chunks = encode(&ChunkEncoder::new(&dump, self.level, chunk_tokens, rope)?)?;
         let encoded = Instant::now();
         let bar = progress::transfer("put");
         let scope = self.namespace.scope(spec);
@@ -115,11 +116,28 @@ fn check(dump: &KvDump<'_>, tokens: &[u32], spec: &KvSpec) -> Result<()> {
             spec.rope.theta
         ));
     }
+    check_scaling(dump, spec)?;
     if dump.first_position() != 0 {
         return Err(Error::invalid(format!(
             "the dump begins at position {}, a context at position 0",
             dump.first_position()
         )));
+    }
+    Ok(())
+}
+
+/// Holds the scaling of RoPE that a dump states, where it does, against its spec.
+fn check_scaling(dump: &KvDump<'_>, spec: &KvSpec) -> Result<()> {
+    let Some(scaling) = dump.metadata().get(Origin::ROPE_SCALING) else { return Ok(()) };
+    let stated = match dump.origin().rope() {
+        // Of a kind that this build does not compute, the spec alone decides.
+        Err(error) if error.kind() == kvdepot_codec::ErrorKind::Incompatible => None,
+        stated => Some(stated?),
+    };
+    if stated != Rope::try_from(&spec.rope).ok() {
+        let rope = &spec.rope;
+        let message = format!("the dump has rope_scaling {scaling}, its spec {:?} {:?}", rope.kind, rope.parameters);
+        return Err(Error::new(ErrorKind::Incompatible, message));
     }
     Ok(())
 }

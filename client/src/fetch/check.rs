@@ -110,7 +110,8 @@ mod tests {
 
     fn segments(level: Level) -> Vec<Segment> {
         let chunk = KvChunk::zeroed(spec().geometry, NUM_TOKENS).unwrap();
-        kvdepot_codec::encode(&chunk, &EncodeOptions::new(level)).unwrap()
+        let rope = (&spec().rope).try_into().unwrap();
+        kvdepot_codec::encode(&chunk, &EncodeOptions::new(level).at(rope, 0)).unwrap()
     }
 
     /// One chunk of tokens 0..40, encoded at `level`.
@@ -161,6 +162,23 @@ mod tests {
         assert_eq!(manifest(&request, &stored(Level::Q2)).unwrap_err().kind(), ErrorKind::Incompatible);
         request.scope = request.scope.map(|scope| Scope { lossy: true, ..scope });
         assert_eq!(manifest(&request, &stored(Level::Q2)), Ok(()));
+    }
+
+    #[test]
+    fn leading_quality_layers_are_accepted_and_those_of_another_level_are_not() {
+        let request = FetchRequest::chunk(ChunkId::new([9; 32]));
+        let segments = segments(Level::Q3);
+        for qualities in 1..=Level::Q3.qualities(kvdepot_codec::Side::K) {
+            let mut leading = stored(Level::Q3);
+            leading.chunks[0].content.segments.retain(|segment| segment.key.quality < qualities);
+            assert_eq!(manifest(&request, &leading), Ok(()));
+            for one in segments.iter().filter(|segment| segment.key.quality < qualities) {
+                assert_eq!(segment(&leading, &received(one)), Ok(()));
+            }
+        }
+        let [base, refinement] = [0, 1].map(|quality| segments.iter().find(|one| one.key.quality == quality).unwrap());
+        let renamed = Segment { key: refinement.key, bytes: base.bytes.clone() };
+        assert_eq!(segment(&stored(Level::Q3), &received(&renamed)).unwrap_err().kind(), ErrorKind::Incompatible);
     }
 
     #[test]

@@ -45,11 +45,11 @@ impl<'a> KvDump<'a> {
     ///
     /// # Examples
     /// ```
-    /// use kvdepot_codec::{Dtype, Geometry, KvChunk, Origin, dump};
+    /// use kvdepot_codec::{Dtype, Geometry, KvChunk, Origin, Rope, dump};
     ///
     /// let path = std::env::temp_dir().join(format!("kvdepot-doc-{}.safetensors", std::process::id()));
     /// let chunk = KvChunk::zeroed(Geometry::new(2, 1, 64, Dtype::Bf16)?, 40)?;
-    /// dump::write(&path, &[chunk.clone()], &Origin { rope_theta: 10_000.0, ..Origin::default() })?;
+    /// dump::write(&path, &[chunk.clone()], &Origin::new(&Rope::plain(10_000.0), 0))?;
     /// let bytes = std::fs::read(&path)?;
     /// let dump = dump::KvDump::parse(&bytes)?;
     /// assert_eq!((dump.num_tokens(), dump.rope_theta()), (40, 10_000.0));

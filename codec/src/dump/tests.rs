@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ErrorKind;
+use crate::{ErrorKind, Rope, RopeScaling};
 
 fn chunk(dtype: Dtype, num_tokens: usize, seed: usize) -> KvChunk {
     let geometry = Geometry::new(2, 2, 4, dtype).unwrap();
@@ -12,8 +12,11 @@ fn chunk(dtype: Dtype, num_tokens: usize, seed: usize) -> KvChunk {
 }
 
 fn origin() -> Origin {
-    let metadata = [("tokens".to_owned(), "[1, 2]".to_owned()), ("kv_spec".to_owned(), "{}".to_owned())].into();
-    Origin { rope_theta: 500_000.5, first_position: 12, metadata }
+    let scaling =
+        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192.0 };
+    let mut origin = Origin::new(&Rope { theta: 500_000.5, scaling }, 12);
+    origin.metadata.extend([("tokens", "[1, 2]"), ("kv_spec", "{}")].map(|(name, value)| (name.into(), value.into())));
+    origin
 }
 
 fn written(chunks: &[KvChunk]) -> Vec<u8> {

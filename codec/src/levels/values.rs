@@ -10,8 +10,8 @@
 use crate::Result;
 use crate::cursor::Cursor;
 use crate::model::{Model, VALUE_CLASSES, model_set};
-use crate::rows::{BLOCK_CHANNELS, SplitRows, Square, TileRows};
-use crate::simd::{self, Isa, RUN, Window};
+use crate::rows::{BLOCK_CHANNELS, SplitRows, TileRows};
+use crate::simd::{self, Isa, Outside, RUN, Window};
 use crate::tile::rans::LANES;
 
 /// Classes of spread: class `k` has deviations about `0.25 * 2^(k/4)`.
@@ -67,15 +67,30 @@ pub(super) fn to_symbols(
     raw: &mut Vec<u8>,
     mut escape: impl FnMut(usize, u8),
 ) {
-    for (first_token, row) in (0usize..).step_by(LANES).zip(rows.channel_mut(channel)) {
-        let mut values = [0; LANES];
-        values.iter_mut().zip(&*row).for_each(|(to, value)| *to = *value);
-        let outside = simd::to_symbols(isa, window, row, raw);
-        for_each_bit(outside, |lane, value| escape(first_token.saturating_add(lane), value), &values);
+    let num_tokens = rows.num_tokens();
+    let SplitRows { whole, short } = rows.split_block_mut(channel / BLOCK_CHANNELS);
+    let channel = channel % BLOCK_CHANNELS;
+    let mut outside = Outside::default();
+    for (run_idx, run) in whole.chunks_mut(RUN).enumerate() {
+        if simd::to_symbols(isa, window, run, channel, raw, &mut outside) {
+            let first_tokens = (run_idx.saturating_mul(RUN).saturating_mul(LANES)..).step_by(LANES);
+            for ((mask, values), first_token) in
+                outside.masks.iter().zip(&outside.values).zip(first_tokens).take(run.len())
+            {
+                for_each_bit(*mask, |lane, value| escape(first_token.saturating_add(lane), value), values);
+            }
+        }
+    }
+    if let Some((square, short_tokens)) = short {
+        let row = square.get_mut(channel).map_or(&mut [][..], |row| row);
+        let values = row.to_vec();
+        let mask = simd::to_symbols_short(window, row.get_mut(..short_tokens).unwrap_or_default(), raw);
+        let first_token = num_tokens.saturating_sub(short_tokens);
+        for_each_bit(mask, |lane, value| escape(first_token.saturating_add(lane), value), &values);
     }
 }
 
-fn for_each_bit(mut mask: u32, mut with: impl FnMut(usize, u8), values: &[u8; LANES]) {
+fn for_each_bit(mut mask: u32, mut with: impl FnMut(usize, u8), values: &[u8]) {
     while mask != 0 {
         let lane = mask.trailing_zeros() as usize;
         with(lane, values.get(lane).copied().unwrap_or_default());
@@ -93,32 +108,42 @@ pub(super) fn from_symbols(
     raw: &mut Cursor<'_>,
     mut escape: impl FnMut(usize, &mut u8) -> Result<()>,
 ) -> Result<()> {
+    let num_tokens = rows.num_tokens();
     let SplitRows { whole, short } = rows.split_block_mut(channel / BLOCK_CHANNELS);
     let channel = channel % BLOCK_CHANNELS;
-    let mut escape_all = |first_token: usize, square: &mut Square, mut mask: u32| -> Result<()> {
-        while mask != 0 {
-            let lane = mask.trailing_zeros() as usize;
-            if let Some(place) = square.get_mut(channel).and_then(|row| row.get_mut(lane)) {
-                escape(first_token.saturating_add(lane), place)?;
-            }
-            mask &= mask.wrapping_sub(1);
-        }
-        Ok(())
-    };
-    let mut first_token = 0usize;
-    for run in whole.chunks_mut(RUN) {
+    let mut escapes = [0; RUN];
+    for (run_idx, run) in whole.chunks_mut(RUN).enumerate() {
         let planes = raw.take(row_raw_bytes(LANES, window.raw_bits).saturating_mul(run.len()), "raw bits of rows")?;
-        let masks = simd::from_symbols(isa, window, run, channel, planes);
-        for (square, mask) in run.iter_mut().zip(masks) {
-            escape_all(first_token, square, mask)?;
-            first_token = first_token.saturating_add(LANES);
+        if simd::from_symbols(isa, window, run, channel, planes, &mut escapes) {
+            let first_tokens = (run_idx.saturating_mul(RUN).saturating_mul(LANES)..).step_by(LANES);
+            for ((square, mask), first_token) in run.iter_mut().zip(escapes).zip(first_tokens) {
+                let row = square.get_mut(channel).map_or(&mut [][..], |row| row);
+                for_each_escape(mask, first_token, row, &mut escape)?;
+            }
         }
     }
-    if let Some((square, num_tokens)) = short {
-        let planes = raw.take(row_raw_bytes(num_tokens, window.raw_bits), "raw bits of a row")?;
-        let row = square.get_mut(channel).and_then(|row| row.get_mut(..num_tokens)).unwrap_or_default();
+    if let Some((square, short_tokens)) = short {
+        let planes = raw.take(row_raw_bytes(short_tokens, window.raw_bits), "raw bits of a row")?;
+        let row = square.get_mut(channel).and_then(|row| row.get_mut(..short_tokens)).unwrap_or_default();
         let mask = simd::from_symbols_short(window, row, planes);
-        escape_all(first_token, square, mask)?;
+        for_each_escape(mask, num_tokens.saturating_sub(short_tokens), row, &mut escape)?;
+    }
+    Ok(())
+}
+
+/// Calls `escape` for each token in a row's mask, with the place of its value.
+fn for_each_escape(
+    mut mask: u32,
+    first_token: usize,
+    row: &mut [u8],
+    escape: &mut impl FnMut(usize, &mut u8) -> Result<()>,
+) -> Result<()> {
+    while mask != 0 {
+        let lane = mask.trailing_zeros() as usize;
+        if let Some(place) = row.get_mut(lane) {
+            escape(first_token.saturating_add(lane), place)?;
+        }
+        mask &= mask.wrapping_sub(1);
     }
     Ok(())
 }

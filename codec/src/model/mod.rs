@@ -40,6 +40,8 @@ pub(crate) struct LaneTable {
     pub(crate) freqs: [u8; ALPHABET],
     /// The four bytes of `(2^32 - 1) / freq`, lowest first.
     pub(crate) reciprocals: [[u8; ALPHABET]; 4],
+    /// The first slots with the top bit inverted.
+    pub(crate) biased_starts: [u8; ALPHABET],
     /// The last slots before symbols, as a tree for search: the children of node `i` are `2 i` and `2 i + 1`, the root is
     /// node 1. The top bit is inverted, so that signed comparison gives the order.
     pub(crate) search_keys: [u8; ALPHABET],
@@ -51,6 +53,7 @@ impl LaneTable {
         let mut start = 0u8;
         for (symbol, &freq) in freqs.iter().enumerate() {
             lanes.starts[symbol] = start;
+            lanes.biased_starts[symbol] = start ^ 0x80;
             start = start.wrapping_add(freq);
             let reciprocal = (u32::MAX / u32::from(freq.max(1))).to_le_bytes();
             lanes.reciprocals.iter_mut().zip(reciprocal).for_each(|(to, byte)| to[symbol] = byte);

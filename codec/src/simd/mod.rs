@@ -5,6 +5,7 @@
 
 mod bf16;
 mod cost;
+mod counts;
 mod decode;
 mod dequantize;
 mod encode;
@@ -20,11 +21,12 @@ mod values;
 #[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
 mod avx2;
 
-pub(crate) use bf16::{join, split};
-pub(crate) use cost::{CostTable, MAX_MODELS, weigh};
+pub(crate) use bf16::{PartsBlock, join, split};
+pub(crate) use cost::{CostTable, MAX_MODELS, cheapest};
+pub(crate) use counts::{COUNTED, LeastCounts, count_least};
 pub(crate) use decode::{BlockModels, TILES, decode_block};
 pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
-pub(crate) use encode::encode_tiles;
+pub(crate) use encode::{encode_tile, encode_tiles};
 pub use isa::Isa;
 pub(crate) use lines::{
     Grid, Knowledge, Scales, add_moments, measure, narrow, put_lines, quantize_line, restore, restore_from, rotate,
@@ -32,7 +34,8 @@ pub(crate) use lines::{
 };
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
-pub(crate) use turn::{turn, turn_into};
+pub(crate) use turn::turn_into;
 pub(crate) use values::{
-    Moments, RUN, Window, from_symbols, from_symbols_short, moments, put_fractions, take_fractions, to_symbols,
+    Moments, Outside, RUN, Window, from_symbols, from_symbols_short, moments, put_fractions, take_fractions,
+    to_symbols, to_symbols_short,
 };

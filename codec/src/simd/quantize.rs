@@ -4,8 +4,9 @@ use super::Isa;
 use super::dequantize::{TokenTable, element_of};
 use super::isa::Kind;
 use crate::element::Element;
-use crate::plane::BlockView;
-use crate::rows::{Square, row_tokens};
+use crate::plane::{BlockView, Plane};
+use crate::rows::{BLOCK_CHANNELS, Square, TileRows, row_tokens};
+use crate::tile::rans::LANES;
 
 /// Sums of squares that each head of a token is measured by.
 pub(crate) const PARTIAL_SUMS: usize = 8;
@@ -46,6 +47,12 @@ impl HeadErrors {
         !no_number && self.largest.iter().all(|&largest| f64::from(largest) < bound || largest == 0.0)
     }
 
+    /// Forgets all errors.
+    pub(crate) fn clear(&mut self) {
+        self.squares.fill([0.0; PARTIAL_SUMS]);
+        self.largest = [0.0; PARTIAL_SUMS];
+    }
+
     /// Takes in the error of channel `d` of a token.
     pub(crate) fn add(&mut self, token: usize, d: usize, error: f32) {
         let partial = partial_of(d);
@@ -54,28 +61,46 @@ impl HeadErrors {
     }
 }
 
-/// Values of row `row` of a block of 32 channels, `[token][channel]`.
+/// Fills `rows` with the values of a head, and takes in the errors that this makes.
 pub(crate) fn quantize<E: Element>(
     isa: Isa,
     quantizer: &Quantizer,
-    block: &BlockView<'_>,
-    row: usize,
+    plane: &Plane<'_>,
+    head: usize,
+    rows: &mut TileRows,
     errors: &mut HeadErrors,
-) -> Square {
-    let mut values = [[0; 32]; 32];
-    let first = row * values.len();
-    let num_tokens = row_tokens(quantizer.factors.len(), row);
-    for (token, values) in (first..first + num_tokens).zip(&mut values) {
-        let line = block.line(token);
-        match (isa.kind(), <&[u8; 64]>::try_from(line)) {
-            #[cfg(target_arch = "x86_64")]
-            (Kind::Avx2, Ok(line)) if E::IS_BF16 && quantizer.factors[token].is_finite() => {
-                super::avx2::quantize_line(quantizer, token, line, errors, values);
+) {
+    let wide = match isa.kind() {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 if E::IS_BF16 => {
+            super::avx2::quantize(quantizer, plane, head, rows, errors);
+            true
+        }
+        _ => false,
+    };
+    for block in 0..plane.shape.num_blocks() {
+        let view = plane.block(head, block);
+        for (row, square) in rows.block_mut(block).iter_mut().enumerate() {
+            if !wide || plane.shape.square_start(row * LANES, head, block).is_none() {
+                quantize_square::<E>(quantizer, &view, row, square, errors);
             }
-            _ => quantize_line::<E>(quantizer, token, line, errors, values),
         }
     }
-    values
+}
+
+fn quantize_square<E: Element>(
+    quantizer: &Quantizer,
+    block: &BlockView<'_>,
+    row: usize,
+    square: &mut Square,
+    errors: &mut HeadErrors,
+) {
+    let num_tokens = row_tokens(quantizer.factors.len(), row);
+    for (token, lane) in (row * LANES..).zip(0..num_tokens) {
+        let mut values = [0; BLOCK_CHANNELS];
+        quantize_line::<E>(quantizer, token, block.line(token), errors, &mut values);
+        square.iter_mut().zip(values).for_each(|(row, value)| row[lane] = value);
+    }
 }
 
 fn quantize_line<E: Element>(

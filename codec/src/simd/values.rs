@@ -25,6 +25,7 @@ pub(crate) struct Moments {
 }
 
 /// Sums of the values, -127 to 127, of a channel.
+#[inline]
 pub(crate) fn moments(isa: Isa, rows: &TileRows, channel: usize) -> Moments {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
@@ -39,19 +40,47 @@ pub(crate) fn moments(isa: Isa, rows: &TileRows, channel: usize) -> Moments {
     }
 }
 
-/// Puts a row's symbols in the place of its values, and adds the planes of its raw bits; the mask has the tokens whose
-/// value is outside of the window.
+/// Rows that one call takes at most.
+pub(crate) const RUN: usize = 8;
+
+/// What [`to_symbols`] says about each row.
+#[derive(Debug, Default)]
+pub(crate) struct Outside {
+    /// The tokens whose value is outside of the window.
+    pub(crate) masks: [u32; RUN],
+    /// The values that were there.
+    pub(crate) values: [Row; RUN],
+}
+
+/// Puts the symbols of a channel of up to [`RUN`] whole rows in the place of its values, adds the planes of the rows' raw
+/// bits, and says whether any value is outside of the window.
 ///
 /// A plane has one bit of each token: bit `t mod 8` of byte `t div 8`.
-pub(crate) fn to_symbols(isa: Isa, window: Window, row: &mut [u8], planes: &mut Vec<u8>) -> u32 {
-    match (isa.kind(), <&mut Row>::try_from(&mut *row)) {
+#[inline]
+pub(crate) fn to_symbols(
+    isa: Isa,
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &mut Vec<u8>,
+    outside: &mut Outside,
+) -> bool {
+    match isa.kind() {
+        Kind::Scalar => {
+            let rows = run.iter_mut().zip(outside.masks.iter_mut().zip(&mut outside.values));
+            for (square, (mask, values)) in rows {
+                *values = square[channel];
+                *mask = to_symbols_short(window, &mut square[channel], planes);
+            }
+            outside.masks[..run.len()].iter().any(|&mask| mask != 0)
+        }
         #[cfg(target_arch = "x86_64")]
-        (Kind::Avx2, Ok(row)) => super::avx2::to_symbols(window, row, planes),
-        _ => to_symbols_scalar(window, row, planes),
+        Kind::Avx2 => super::avx2::to_symbols(window, run, channel, planes, outside),
     }
 }
 
-fn to_symbols_scalar(window: Window, row: &mut [u8], planes: &mut Vec<u8>) -> u32 {
+/// The same for one row of any number of tokens; the mask has the tokens outside.
+pub(crate) fn to_symbols_short(window: Window, row: &mut [u8], planes: &mut Vec<u8>) -> u32 {
     let mut outside = 0;
     let mut raw = [0u32; 4];
     for (token, value) in row.iter_mut().enumerate() {
@@ -70,26 +99,30 @@ fn to_symbols_scalar(window: Window, row: &mut [u8], planes: &mut Vec<u8>) -> u3
     outside
 }
 
-/// Rows that one call takes at most.
-pub(crate) const RUN: usize = 8;
-
-/// Puts the values of a channel of up to [`RUN`] whole rows in the place of its symbols; each row's mask has the tokens
-/// whose symbol is [`ESCAPE`], whose values mean nothing.
+/// Puts the values of a channel of up to [`RUN`] whole rows in the place of its symbols, and says whether there are
+/// escapes: `escapes` gets a mask of each row, with the tokens whose symbol is [`ESCAPE`], whose values mean nothing.
 ///
 /// `planes`: those of the rows, as [`to_symbols`] adds them.
-pub(crate) fn from_symbols(isa: Isa, window: Window, run: &mut [Square], channel: usize, planes: &[u8]) -> [u32; RUN] {
+#[inline]
+pub(crate) fn from_symbols(
+    isa: Isa,
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &[u8],
+    escapes: &mut [u32; RUN],
+) -> bool {
     match isa.kind() {
         Kind::Scalar => {
-            let mut escapes = [0; RUN];
             let row_planes = window.raw_bits as usize * size_of::<u32>();
-            for (row, (square, escapes)) in run.iter_mut().zip(&mut escapes).enumerate() {
+            for (row, (square, escapes)) in run.iter_mut().zip(&mut *escapes).enumerate() {
                 let planes = &planes[row * row_planes..(row + 1) * row_planes];
                 *escapes = from_symbols_short(window, &mut square[channel], planes);
             }
-            escapes
+            escapes[..run.len()].iter().any(|&escapes| escapes != 0)
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0),
+        Kind::Avx2 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
     }
 }
 

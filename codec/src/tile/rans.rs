@@ -10,6 +10,10 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
 )]
 
+mod encode;
+
+pub(crate) use encode::Encoder;
+
 use crate::Result;
 use crate::cursor::Cursor;
 use crate::model::{Model, PROBABILITY_BITS};
@@ -23,16 +27,20 @@ const WORD_BITS: u32 = 16;
 pub(crate) const STATE_BYTES: usize = 4;
 /// Bytes of a word in a tile.
 pub(crate) const WORD_BYTES: usize = 2;
-/// Words that vectors may write before the first one.
-const SLACK_WORDS: usize = 8;
+/// Rows for which vectors look ahead at words at once.
+pub(crate) const AHEAD_ROWS: usize = 8;
+/// Most words that those rows use.
+pub(crate) const AHEAD_WORDS: usize = AHEAD_ROWS * LANES;
 
 /// The token of each row that coder `lane` codes: bytes that vectors take from the four quarters of 32 states lie in the
 /// order of tokens.
+#[expect(clippy::arithmetic_side_effects, reason = "coders have small numbers")]
 pub(crate) const fn token_of(lane: usize) -> usize {
     4 * (lane % 8) + lane / 8
 }
 
 /// The token of each coder.
+#[expect(clippy::indexing_slicing, reason = "computed while compiling")]
 const TOKENS: [usize; LANES] = {
     let mut tokens = [0; LANES];
     let mut lane = 0;
@@ -43,66 +51,6 @@ const TOKENS: [usize; LANES] = {
     tokens
 };
 
-/// Encodes rows, the last one first.
-#[derive(Debug)]
-pub(crate) struct Encoder {
-    states: [u32; LANES],
-    /// Written from the end to the start.
-    words: Vec<u16>,
-    start: usize,
-    num_lanes: usize,
-}
-
-impl Encoder {
-    /// An encoder of at most `num_symbols` symbols in rows of channels of `num_tokens` tokens.
-    pub(crate) fn new(num_symbols: usize, num_tokens: usize) -> Self {
-        let room = SLACK_WORDS.saturating_add(num_symbols);
-        Self { states: [STATE_FLOOR; LANES], words: vec![0; room], start: room, num_lanes: num_tokens.min(LANES) }
-    }
-
-    /// Puts a row before those that are there.
-    pub(crate) fn push_row(&mut self, model: &Model, row: &[u8]) {
-        for lane in (0..LANES).rev() {
-            if let Some(&symbol) = row.get(TOKENS[lane]) {
-                self.push_symbol(lane, model, symbol);
-            }
-        }
-    }
-
-    #[expect(
-        clippy::arithmetic_side_effects,
-        reason = "freq is at least 1, and state / freq < 2^24 once a word is out"
-    )]
-    #[expect(clippy::cast_possible_truncation, reason = "a word is the low end of the state")]
-    fn push_symbol(&mut self, lane: usize, model: &Model, symbol: u8) {
-        let (start, freq) = model.slice(symbol);
-        let mut state = self.states[lane];
-        if state >> (u32::BITS - PROBABILITY_BITS) >= freq {
-            self.start -= 1;
-            self.words[self.start] = state as u16;
-            state >>= WORD_BITS;
-        }
-        self.states[lane] = (state / freq) << PROBABILITY_BITS | (start + state % freq);
-    }
-
-    /// States, words, and where the first word is: at least [`SLACK_WORDS`] and as many words from the start as there
-    /// are symbols to come.
-    pub(crate) fn parts_mut(&mut self) -> (&mut [u32; LANES], &mut [u16], &mut usize) {
-        (&mut self.states, &mut self.words, &mut self.start)
-    }
-
-    /// The states that are stored: those of coders that have a token.
-    pub(crate) fn states(&self) -> impl Iterator<Item = u32> {
-        let lanes = TOKENS.iter().zip(&self.states).filter(|&(&token, _)| token < self.num_lanes);
-        lanes.map(|(_, &state)| state)
-    }
-
-    /// The words, in the order of reading.
-    pub(crate) fn words(&self) -> &[u16] {
-        self.words.get(self.start..).unwrap_or_default()
-    }
-}
-
 /// Gives back the symbols of a stream, row after row.
 #[derive(Debug)]
 pub(crate) struct Decoder<'a> {
@@ -112,41 +60,45 @@ pub(crate) struct Decoder<'a> {
     offset: usize,
 }
 
-/// Words, of which 32 can be looked at wherever the next one is: behind the last there are zeros.
+/// The words of a tile, and how many of them have been used: more than there are, where they ran out.
 #[derive(Debug)]
 pub(crate) struct Words<'a> {
     words: &'a [[u8; WORD_BYTES]],
     next: usize,
-    tail: [[u8; WORD_BYTES]; 2 * LANES],
-    tail_start: usize,
 }
 
 impl<'a> Words<'a> {
-    fn new(words: &'a [[u8; WORD_BYTES]]) -> Self {
-        let tail_start = words.len().saturating_sub(LANES);
-        let mut tail = [[0; WORD_BYTES]; 2 * LANES];
-        tail.iter_mut().zip(words.iter().skip(tail_start)).for_each(|(to, word)| *to = *word);
-        Self { words, next: 0, tail, tail_start }
+    /// The words from `next` on that [`AHEAD_ROWS`] rows may use; behind the last one there are zeros, for which `tail` is
+    /// room.
+    pub(crate) fn ahead<'t>(
+        &self,
+        next: usize,
+        tail: &'t mut [[u8; WORD_BYTES]; AHEAD_WORDS],
+    ) -> &'t [[u8; WORD_BYTES]; AHEAD_WORDS]
+    where
+        'a: 't,
+    {
+        let ahead = self.words.get(next..).unwrap_or_default();
+        ahead.first_chunk().unwrap_or_else(|| {
+            tail.fill([0; WORD_BYTES]);
+            tail.iter_mut().zip(ahead).for_each(|(to, word)| *to = *word);
+            tail
+        })
     }
 
-    /// The next 32 words; nothing when more than there are have been used.
-    #[inline]
-    pub(crate) fn peek(&self) -> Option<&[[u8; WORD_BYTES]; LANES]> {
-        match self.words.get(self.next..).and_then(<[_]>::first_chunk) {
-            Some(words) => Some(words),
-            None => self.tail.get(self.next.wrapping_sub(self.tail_start)..)?.first_chunk(),
-        }
+    /// How many words have been used.
+    pub(crate) fn next_word(&self) -> usize {
+        self.next
     }
 
     /// Counts words as used, whether or not they were there.
-    #[inline]
-    pub(crate) fn advance(&mut self, num_words: usize) {
-        self.next = self.next.saturating_add(num_words);
+    pub(crate) fn set_next_word(&mut self, next: usize) {
+        self.next = next;
     }
 
     fn next(&mut self) -> Option<u32> {
         let word = self.words.get(self.next)?;
-        self.advance(1);
+        self.next = self.next.saturating_add(1);
         Some(u32::from(u16::from_le_bytes(*word)))
     }
 }
@@ -164,7 +116,7 @@ impl<'a> Decoder<'a> {
         }
         let offset = bytes.offset();
         let words = bytes.take(num_words.saturating_mul(WORD_BYTES), "the words of a tile")?;
-        Ok(Self { states, num_lanes, words: Words::new(words.as_chunks().0), offset })
+        Ok(Self { states, num_lanes, words: Words { words: words.as_chunks().0, next: 0 }, offset })
     }
 
     /// Checks that there are states, for a channel that has symbols.
@@ -178,6 +130,11 @@ impl<'a> Decoder<'a> {
     /// States and words.
     pub(crate) fn parts_mut(&mut self) -> (&mut [u32; LANES], &mut Words<'a>) {
         (&mut self.states, &mut self.words)
+    }
+
+    /// The words.
+    pub(crate) fn words(&self) -> &Words<'a> {
+        &self.words
     }
 
     /// Checks that no more words were used than there are.

@@ -187,8 +187,10 @@ impl StagedPut {
             return Err(Error::invalid(format!("put ended with {} segments missing", self.due.outstanding())));
         }
         let num_layers = self.announce.scope.spec.geometry.num_layers();
-        for (chunk_idx, coverage) in self.missing().zip(&self.coverage) {
-            coverage.check(num_layers).map_err(|error| Error::invalid(format!("chunk {chunk_idx}: {error}")))?;
+        let missing = self.announce.contents.iter().enumerate().skip(self.first_missing);
+        for ((chunk_idx, content), coverage) in missing.zip(&self.coverage) {
+            let covered = coverage.check(content.level, num_layers);
+            covered.map_err(|error| Error::invalid(format!("chunk {chunk_idx}: {error}")))?;
         }
         Ok(())
     }

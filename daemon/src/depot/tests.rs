@@ -2,6 +2,7 @@
 
 mod damage;
 mod limits;
+mod qualities;
 
 use std::fs;
 use std::path::Path;

@@ -96,11 +96,11 @@ impl Depot {
     pub(super) fn encode(&self, runner: &Runner, prefix: &Prefix, level: Level) -> anyhow::Result<Vec<EncodedChunk>> {
         let chunk_tokens = self.runtime.block_on(self.client.usage())?.chunk_tokens.max(1);
         let num_tokens = prefix.tokens().len();
-        let options = EncodeOptions::new(level);
+        let rope = runner.model().config().rope;
         let bar = progress::chunks("encode", num_tokens.div_ceil(chunk_tokens));
         let encode_from = |start: usize| {
             let chunk = runner.export(prefix, start..num_tokens.min(start + chunk_tokens))?;
-            let segments = encode(&chunk, &options)?;
+            let segments = encode(&chunk, &EncodeOptions::new(level).at(rope, start as u64))?;
             bar.inc(1);
             Ok(EncodedChunk { level, segments })
         };

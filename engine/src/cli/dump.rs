@@ -1,6 +1,5 @@
 //! `kvdepot-engine dump`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -48,9 +47,8 @@ impl DumpArgs {
         let spec = self.scope.scope(&engine, false)?.spec;
         let context = Context::obtain(&engine.runner, None, &tokens)?;
         let listed: Vec<_> = tokens.iter().map(u32::to_string).collect();
-        let metadata =
-            BTreeMap::from([("tokens".to_owned(), listed.join(",")), ("kv_spec".to_owned(), spec.to_json())]);
-        let origin = Origin { rope_theta: spec.rope.theta, first_position: 0, metadata };
+        let mut origin = Origin::new(&engine.runner.model().config().rope, 0);
+        origin.metadata.extend([("tokens".to_owned(), listed.join(",")), ("kv_spec".to_owned(), spec.to_json())]);
         let chunks = export(&engine.runner, &context.prefix)?;
         let write = |path: &Path| dump::write(path, &chunks, &origin).map_err(files::unwritable(&self.out));
         files::write_whole(&self.out, write)?;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use kvdepot_engine::{Model, RopeScaling};
-use kvdepot_proto::{KvSpec, Rope, Scope};
+use kvdepot_engine::Model;
+use kvdepot_proto::{KvSpec, Scope};
 
 use super::engine::Engine;
 
@@ -39,7 +39,7 @@ fn spec(name: String, engine: &Engine) -> KvSpec {
         tokenizer_digest: engine.tokenizer().map(|text| text.digest()),
         adapter: String::new(),
         geometry: engine.runner.geometry(),
-        rope: rope(model),
+        rope: (&model.config().rope).into(),
         // Contexts beyond a window are refused, and within it attention is full.
         sliding_window: None,
     }
@@ -55,23 +55,6 @@ fn computation_digest(model: &Model) -> [u8; 32] {
     hasher.update(&(config.num_q_heads as u64).to_le_bytes());
     hasher.update(&config.rms_norm_eps.to_le_bytes());
     *hasher.finalize().as_bytes()
-}
-
-fn rope(model: &Model) -> Rope {
-    let rope = &model.config().rope;
-    let (kind, parameters) = match rope.scaling {
-        RopeScaling::None => ("default", vec![]),
-        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => (
-            "llama3",
-            vec![
-                ("factor".to_owned(), factor),
-                ("high_freq_factor".to_owned(), high_freq_factor),
-                ("low_freq_factor".to_owned(), low_freq_factor),
-                ("original_max_position_embeddings".to_owned(), original_context),
-            ],
-        ),
-    };
-    Rope { kind: kind.to_owned(), theta: rope.theta, parameters }
 }
 
 fn directory_name(dir: &Path) -> anyhow::Result<String> {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use kvdepot_codec::Rope;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::rope::{Rope, RopeFields};
+use super::rope::{self, RopeFields};
 use super::{Architecture, Biases, MaxContext};
 use crate::{Error, Result};
 
@@ -104,7 +105,7 @@ impl HfConfig {
             )));
         }
         let fields = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        Rope::new(self.rope_theta, fields, self.max_position_embeddings)
+        rope::rope(self.rope_theta, fields, self.max_position_embeddings)
     }
 
     pub(super) fn biases(&self, architecture: Architecture) -> Biases {

@@ -11,9 +11,7 @@ mod tests;
 
 use std::path::Path;
 
-use kvdepot_codec::Geometry;
-
-pub use rope::{Rope, RopeScaling};
+use kvdepot_codec::{Geometry, Rope};
 
 use crate::{Error, Precision, Result};
 use hf::{GenerationConfig, HfConfig};

@@ -1,38 +1,12 @@
-//! Rotary position embedding: kinds, and the frequencies they give.
+//! Rotary position embedding, as Hugging Face configurations write it.
 
+use kvdepot_codec::{Rope, RopeScaling};
 use serde::Deserialize;
 
 use crate::{Error, Result};
 
 /// Base of the frequencies where a configuration names none.
 const DEFAULT_THETA: f64 = 10_000.0;
-
-/// Rotary position embedding of a model.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rope {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// How the frequencies are changed for long contexts.
-    pub scaling: RopeScaling,
-}
-
-/// How frequencies are changed for long contexts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    None,
-    /// Llama 3.1: low frequencies divided by `factor`, high ones kept, those between blended.
-    Llama3 {
-        /// Divisor of low frequencies.
-        factor: f64,
-        /// Wavelengths above `original_context / low_freq_factor` are low frequencies.
-        low_freq_factor: f64,
-        /// Wavelengths below `original_context / high_freq_factor` are high frequencies.
-        high_freq_factor: f64,
-        /// Context that the model was trained on before.
-        original_context: f64,
-    },
-}
 
 /// `rope_scaling` or `rope_parameters`.
 #[derive(Debug, Deserialize)]
@@ -51,36 +25,14 @@ pub(super) struct RopeFields {
     partial_rotary_factor: Option<f64>,
 }
 
-impl Rope {
-    /// `theta` is the older form's own field; `fields` may hold another.
-    pub(super) fn new(theta: Option<f64>, fields: Option<&RopeFields>, max_positions: usize) -> Result<Self> {
-        let theta = fields.and_then(|fields| fields.rope_theta).or(theta).unwrap_or(DEFAULT_THETA);
-        if !(theta.is_finite() && theta > 0.0) {
-            return Err(Error::Corrupt(format!("config.json: rope_theta {theta} is not a positive number")));
-        }
-        let scaling = fields.map_or(Ok(RopeScaling::None), |fields| fields.scaling(max_positions))?;
-        Ok(Self { theta, scaling })
+/// RoPE of a model. `theta` is the older form's own field; `fields` may hold another.
+pub(super) fn rope(theta: Option<f64>, fields: Option<&RopeFields>, max_positions: usize) -> Result<Rope> {
+    let theta = fields.and_then(|fields| fields.rope_theta).or(theta).unwrap_or(DEFAULT_THETA);
+    if !(theta.is_finite() && theta > 0.0) {
+        return Err(Error::Corrupt(format!("config.json: rope_theta {theta} is not a positive number")));
     }
-
-    /// Radians per position of each pair of channels: `head_dim / 2` of them.
-    ///
-    /// Rounded to f32 where the transformers library rounds, so that far positions turn by the same angles.
-    pub fn frequencies(&self, head_dim: usize) -> Vec<f32> {
-        let plain = |pair: usize| 1.0 / self.theta.powf((2 * pair) as f64 / head_dim as f64);
-        (0..head_dim / 2).map(|pair| self.scaling.apply(f64::from(plain(pair) as f32)) as f32).collect()
-    }
-}
-
-impl RopeScaling {
-    /// Source: `_compute_llama3_parameters` of the transformers library.
-    fn apply(&self, frequency: f64) -> f64 {
-        let Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } = *self else {
-            return frequency;
-        };
-        let turns = original_context * frequency / std::f64::consts::TAU;
-        let smooth = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
-        (1.0 - smooth) * frequency / factor + smooth * frequency
-    }
+    let scaling = fields.map_or(Ok(RopeScaling::None), |fields| fields.scaling(max_positions))?;
+    Ok(Rope { theta, scaling })
 }
 
 impl RopeFields {

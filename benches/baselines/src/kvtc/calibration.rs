@@ -6,7 +6,7 @@ use nalgebra::DMatrix;
 use super::groups::Group;
 use super::pca::Pca;
 use super::{Kvtc, Transform, allocation, features};
-use crate::rope::{self, Rope};
+use crate::rope::Rope;
 
 /// Fewest tokens that a calibration makes sense on.
 const MIN_CALIBRATION_TOKENS: usize = 8;
@@ -21,9 +21,9 @@ pub struct KvtcOptions {
 }
 
 impl KvtcOptions {
-    /// Options for `theta^(-2i / head_dim)`, with at most 1024 components.
-    pub fn new(rope_theta: f64, head_dim: usize) -> Self {
-        let inverse_frequencies = rope::inverse_frequencies(rope_theta, head_dim);
+    /// Options for keys that were turned by `rope`, with at most 1024 components.
+    pub fn new(rope: &kvdepot_codec::Rope, head_dim: usize) -> Self {
+        let inverse_frequencies = rope.frequencies(head_dim).into_iter().map(f64::from).collect();
         Self { max_components: 1024, inverse_frequencies }
     }
 }

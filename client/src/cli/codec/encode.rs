@@ -55,7 +55,8 @@ impl EncodeArgs {
         let bytes = files::read(&self.dump)?;
         let dump = in_file(&self.dump, KvDump::parse(&bytes))?;
         let started = Instant::now();
-        let encoder = ChunkEncoder { dump: &dump, level: self.level, chunk_tokens: self.chunk_tokens };
+        let rope = || in_file(&self.dump, dump.origin().rope());
+        let encoder = ChunkEncoder::new(&dump, self.level, self.chunk_tokens, rope)?;
         let encoded_bytes = write(&encoder, &self.out)?;
         let (geometry, tokens) = (dump.geometry(), dump.num_tokens());
         let raw_kv_bytes = geometry.kv_bytes(tokens) as u64;
@@ -75,14 +76,14 @@ impl EncodeArgs {
 
 /// Encodes batch by batch, each on all cores: no more than one batch is held beside the dump.
 fn write(encoder: &ChunkEncoder<'_>, out: &Path) -> Result<u64> {
-    let dump = encoder.dump;
+    let dump = encoder.dump();
     let description = Description {
         geometry: *dump.geometry(),
         num_tokens: dump.num_tokens(),
-        chunk_tokens: encoder.chunk_tokens,
+        chunk_tokens: encoder.chunk_tokens(),
         origin: dump.origin().clone(),
     };
-    let segments_per_chunk = encoder.options().segment_keys(dump.geometry()).count();
+    let segments_per_chunk = encoder.segments_per_chunk();
     let bar = progress::chunks("encode", encoder.num_chunks());
     let written = files::write_whole(out, |path| {
         let open = || Writer::new(BufWriter::new(File::create(path)?), description, segments_per_chunk);

@@ -20,7 +20,7 @@ pub(super) enum CodecCommand {
     Encode(encode::EncodeArgs),
     /// Decode a .kvd file into a KV dump.
     Decode(decode::DecodeArgs),
-    /// Show the header of a .kvd file, and bytes and distortion by layer and side.
+    /// Show the header of a .kvd file, and bytes and distortion by layer, side and quality layer.
     Inspect(inspect::InspectArgs),
     /// Measure size, error and speed of every level beside memcpy and other codecs, on one core.
     Bench(bench::BenchArgs),

@@ -58,11 +58,8 @@ impl SynthArgs {
         let shape = Geometry::new(self.layers, self.kv_heads, self.head_dim, like.geometry().dtype())?;
         let chunks = synthesize(&like, shape, self.tokens, KvChunk::MAX_TOKENS, self.seed).map_err(Error::from)?;
         let (name, value) = METADATA;
-        let origin = Origin {
-            rope_theta: like.rope_theta(),
-            first_position: like.first_position(),
-            metadata: [(name.to_owned(), value.to_owned())].into(),
-        };
+        let mut origin = Origin::new(&like.origin().rope()?, like.first_position());
+        origin.metadata.insert(name.to_owned(), value.to_owned());
         files::write_whole(&self.out, |path| {
             dump::write(path, &chunks, &origin).map_err(files::unwritable(&self.out))
         })?;

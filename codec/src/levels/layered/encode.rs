@@ -8,7 +8,7 @@ use crate::element::Element;
 use crate::levels::values;
 use crate::levels::{EncodedPlanes, Mark, Surroundings, not_finite};
 use crate::model::Model;
-use crate::plane::Plane;
+use crate::plane::{Plane, PlaneShape};
 use crate::rope::Turns;
 use crate::rows::{BLOCK_CHANNELS, TileRows, row_tokens};
 use crate::simd::{self, Grid, HeadErrors, Isa, Knowledge, TILES};
@@ -18,6 +18,8 @@ use crate::{Result, Side};
 
 /// Means are multiples of a quarter of the base's step, or of more where the largest needs it.
 const MEAN_STEP: f32 = 0.25;
+/// No step is less than this part of the largest mean: indices of finer ones would be beyond the precision of f32.
+const LEAST_STEP: f32 = 1.0 / 4096.0;
 
 /// Adds a plane to the segments of its quality layers, `out`.
 ///
@@ -57,10 +59,12 @@ fn code_plane<E: Element>(
         Side::K => around.turns.as_deref(),
         Side::V => None,
     };
+    let mut rooms: Vec<Room> = (0..TILES.min(shape.num_kv_heads)).map(|_| Room::new(&shape)).collect();
+    let lines = &mut rooms[0].lines;
     let spreads: Vec<Spread> = (0..shape.num_kv_heads)
         .map(|head| {
-            let lines = lines_of_head::<E>(isa, plane, head, turns, exact_tokens..shape.num_tokens);
-            Spread::of_lines(isa, &lines, shape.head_dim)
+            lines_of_head::<E>(isa, plane, head, turns, exact_tokens..shape.num_tokens, lines);
+            Spread::of_lines(isa, lines, shape.head_dim)
         })
         .collect();
     let steps = PlaneSteps::new(recipe, plane.side, around.key_spread, &spreads, out.len());
@@ -70,12 +74,13 @@ fn code_plane<E: Element>(
     let heads: Vec<usize> = (0..shape.num_kv_heads).collect();
     let mut exponents = steps.exponents.chunks(shape.head_dim);
     for heads in heads.chunks(TILES) {
-        let mut coded: Vec<HeadCoder> = heads
+        let mut coded: Vec<HeadCoder<'_>> = heads
             .iter()
-            .map(|&head| {
+            .zip(&mut rooms)
+            .map(|(&head, room)| {
                 let exponents = exponents.next().unwrap_or_default();
-                let lines = lines_of_head::<E>(isa, plane, head, turns, 0..shape.num_tokens);
-                HeadCoder::new(isa, &steps, &spreads[head], exponents, lines, exact_tokens)
+                lines_of_head::<E>(isa, plane, head, turns, 0..shape.num_tokens, &mut room.lines);
+                HeadCoder::new(isa, &steps, &spreads[head], exponents, room, exact_tokens)
             })
             .collect();
         for (&head, coder) in heads.iter().zip(&coded) {
@@ -113,9 +118,10 @@ struct PlaneSteps {
 impl PlaneSteps {
     fn new(recipe: Recipe, side: Side, key_spread: f32, spreads: &[Spread], qualities: usize) -> Self {
         let (finest, exponents) = recipe.steps(side, key_spread, spreads);
-        let step = (finest * (1u32 << (qualities - 1)) as f32).max(f32::MIN_POSITIVE);
         let means = spreads.iter().flat_map(|spread| &spread.means);
         let largest_mean = means.fold(0.0, |largest: f32, mean| largest.max(mean.abs()));
+        let base = finest * (1u32 << (qualities - 1)) as f32;
+        let step = base.max(largest_mean * LEAST_STEP).max(f32::MIN_POSITIVE);
         let mean_step = (MEAN_STEP * step).max(largest_mean / 127.0).min(f32::MAX / 256.0);
         Self { recipe, qualities, step: step.min(f32::MAX / 1024.0), mean_step, exponents }
     }
@@ -138,28 +144,40 @@ struct Channel {
     mean: i8,
 }
 
-/// One head: its values and fractions, and its tiles as they come.
-struct HeadCoder {
-    qualities: usize,
-    mean_step: f32,
-    step: f32,
-    channels: Vec<Channel>,
-    grid: Grid,
+/// Room for what comes of one head.
+struct Room {
+    /// `[token][head_dim]`
     lines: Vec<f32>,
     values: TileRows,
     fractions: TileRows,
 }
 
-impl HeadCoder {
+impl Room {
+    fn new(shape: &PlaneShape) -> Self {
+        let rows = || TileRows::zeroed(shape.head_dim, shape.num_tokens);
+        Self { lines: Vec::new(), values: rows(), fractions: rows() }
+    }
+}
+
+/// One head, whose lines, values and fractions are in its room.
+struct HeadCoder<'r> {
+    qualities: usize,
+    mean_step: f32,
+    step: f32,
+    channels: Vec<Channel>,
+    grid: Grid,
+    room: &'r mut Room,
+}
+
+impl<'r> HeadCoder<'r> {
     fn new(
         isa: Isa,
         steps: &PlaneSteps,
         spread: &Spread,
         exponents: &[i8],
-        lines: Vec<f32>,
+        room: &'r mut Room,
         exact_tokens: usize,
     ) -> Self {
-        let head_dim = exponents.len();
         let channels: Vec<Channel> = spread
             .means
             .iter()
@@ -171,17 +189,8 @@ impl HeadCoder {
                 mean: (mean / steps.mean_step).round_ties_even().clamp(-127.0, 127.0) as i8,
             })
             .collect();
-        let num_tokens = lines.len() / head_dim;
-        let mut coder = Self {
-            qualities: steps.qualities,
-            mean_step: steps.mean_step,
-            step: steps.step,
-            grid: Grid::default(),
-            channels,
-            lines,
-            values: TileRows::zeroed(head_dim, num_tokens),
-            fractions: TileRows::zeroed(head_dim, num_tokens),
-        };
+        let (qualities, mean_step, step) = (steps.qualities, steps.mean_step, steps.step);
+        let mut coder = Self { qualities, mean_step, step, channels, grid: Grid::default(), room };
         coder.grid = coder.grid();
         coder.quantize(isa, exact_tokens);
         coder
@@ -210,17 +219,17 @@ impl HeadCoder {
         for block in 0..head_dim.div_ceil(BLOCK_CHANNELS) {
             let first = block * BLOCK_CHANNELS;
             let channels = first..(first + BLOCK_CHANNELS).min(head_dim);
-            for row in 0..self.values.rows_per_channel() {
+            for row in 0..self.room.values.rows_per_channel() {
                 let [mut values, mut fractions] = [[[0; LANES]; BLOCK_CHANNELS]; 2];
                 let first_token = row * LANES;
-                for token in 0..row_tokens(self.values.num_tokens(), row) {
+                for token in 0..row_tokens(self.room.values.num_tokens(), row) {
                     if first_token + token >= exact_tokens {
-                        let line = &self.lines[(first_token + token) * head_dim..][channels.clone()];
+                        let line = &self.room.lines[(first_token + token) * head_dim..][channels.clone()];
                         simd::quantize_line(isa, &self.grid, line, first, &mut values[token], &mut fractions[token]);
                     }
                 }
-                simd::turn_into(isa, &values, &mut self.values.block_mut(block)[row]);
-                simd::turn_into(isa, &fractions, &mut self.fractions.block_mut(block)[row]);
+                simd::turn_into(isa, &values, &mut self.room.values.block_mut(block)[row]);
+                simd::turn_into(isa, &fractions, &mut self.room.fractions.block_mut(block)[row]);
             }
         }
     }
@@ -244,7 +253,7 @@ impl HeadCoder {
         for token in exact_tokens..plane.shape.num_tokens {
             simd::widen::<E>(isa, plane.head_line(token, head), &mut exact);
             for (knowledge, errors) in knowledge.iter().zip(&mut errors) {
-                let numbers = &self.lines[token * head_dim..][..head_dim];
+                let numbers = &self.room.lines[token * head_dim..][..head_dim];
                 simd::restore_from(isa, &self.grid, knowledge, numbers, &mut line);
                 if let Some(turns) = turns {
                     let [cos, sin] = turns.token(token);
@@ -275,12 +284,12 @@ impl HeadCoder {
 }
 
 /// Adds the tiles of some heads to each layer; gives whether escapes can say all values.
-fn push_tiles(isa: Isa, heads: &mut [HeadCoder], out: &mut [EncodedPlanes]) -> bool {
+fn push_tiles(isa: Isa, heads: &mut [HeadCoder<'_>], out: &mut [EncodedPlanes]) -> bool {
     let mut all_said = true;
     for (quality, out) in out.iter_mut().enumerate() {
         let parts: Vec<TileParts> = heads.iter_mut().map(|head| TileParts::new(isa, head, quality)).collect();
         let models: Vec<Vec<_>> = parts.iter().map(|parts| parts.models.clone()).collect();
-        let rows: Vec<&TileRows> = heads.iter().map(|head| &head.values).collect();
+        let rows: Vec<&TileRows> = heads.iter().map(|head| &head.room.values).collect();
         let streams = simd::encode_tiles(isa, &models, &rows);
         for (stream, parts) in streams.into_iter().zip(parts) {
             all_said &= !parts.unsaid;
@@ -304,7 +313,7 @@ struct TileParts {
 
 impl TileParts {
     /// Puts the symbols of the channels that enter in the place of their values.
-    fn new(isa: Isa, head: &mut HeadCoder, quality: usize) -> Self {
+    fn new(isa: Isa, head: &mut HeadCoder<'_>, quality: usize) -> Self {
         let mut parts = Self::default();
         for channel in 0..head.channels.len() {
             let Channel { enters, exponent, mean } = head.channels[channel];
@@ -313,8 +322,8 @@ impl TileParts {
             let mut model = None;
             let mut code = 0;
             if entering {
-                let moments = simd::moments(isa, &head.values, channel);
-                let variance = (u64::from(moments.squares) << 10) / head.values.num_tokens() as u64;
+                let moments = simd::moments(isa, &head.room.values, channel);
+                let variance = (u64::from(moments.squares) << 10) / head.room.values.num_tokens() as u64;
                 let class = values::class_for(variance).min(CODE_CLASSES - 1);
                 let channel_code = ChannelCode { class, exponent };
                 code = channel_code.to_byte();
@@ -323,7 +332,10 @@ impl TileParts {
             }
             if entered {
                 let bit = (quality - enters.unwrap_or_default() - 1) as u32;
-                head.fractions.channel(channel).for_each(|row| simd::take_fractions(isa, bit, row, &mut parts.raw));
+                head.room
+                    .fractions
+                    .channel(channel)
+                    .for_each(|row| simd::take_fractions(isa, bit, row, &mut parts.raw));
             } else {
                 parts.parameters.push(code);
                 if quality == 0 {
@@ -335,8 +347,9 @@ impl TileParts {
         parts
     }
 
-    fn code_values(&mut self, isa: Isa, head: &mut HeadCoder, channel: usize, code: ChannelCode) {
-        let HeadCoder { values: rows, lines, grid, channels, .. } = head;
+    fn code_values(&mut self, isa: Isa, head: &mut HeadCoder<'_>, channel: usize, code: ChannelCode) {
+        let HeadCoder { room, grid, channels, .. } = head;
+        let Room { lines, values: rows, .. } = &mut **room;
         let Self { raw, escapes, unsaid, .. } = self;
         values::to_symbols(isa, code.values().window, rows, channel, raw, |token, value| {
             let exact = match value.cast_signed() {

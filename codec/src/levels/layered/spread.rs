@@ -36,27 +36,24 @@ impl Spread {
     }
 }
 
-/// Lines of a head, `[token][head_dim]`, keys turned back; every `stride`-th token from `first` on.
+/// Fills `lines` with those of a head at some tokens, `[token][head_dim]`, keys turned back.
 pub(super) fn lines_of_head<E: Element>(
     isa: Isa,
     plane: &Plane<'_>,
     head: usize,
     turns: Option<&Turns>,
-    tokens: impl Iterator<Item = usize>,
-) -> Vec<f32> {
+    tokens: impl Iterator<Item = usize> + Clone,
+    lines: &mut Vec<f32>,
+) {
     let head_dim = plane.shape.head_dim;
-    let mut lines = Vec::with_capacity(plane.shape.num_tokens * head_dim);
-    for token in tokens {
-        let start = lines.len();
-        lines.resize(start + head_dim, 0.0);
-        let line = &mut lines[start..];
+    lines.resize(tokens.clone().count() * head_dim, 0.0);
+    for (token, line) in tokens.zip(lines.chunks_exact_mut(head_dim)) {
         simd::widen::<E>(isa, plane.head_line(token, head), line);
         if let Some(turns) = turns {
             let [cos, sin] = turns.token(token);
             simd::rotate_back(isa, line, cos, sin);
         }
     }
-    lines
 }
 
 /// Root mean square of deviations.
@@ -72,13 +69,13 @@ pub(super) fn root_mean_square<'a>(deviations: impl Iterator<Item = &'a f32>) ->
 /// Keys of all layers get the same step, whatever their own spread: an error of a key acts by its size.
 pub(in crate::levels) fn key_spread<E: Element>(isa: Isa, chunk: &KvChunk, turns: &Turns, exact_tokens: usize) -> f32 {
     let geometry: &Geometry = chunk.geometry();
-    let mut logs = Vec::new();
+    let (mut logs, mut lines) = (Vec::new(), Vec::new());
     for layer in 0..geometry.num_layers() {
         let plane = Plane::of_chunk(chunk, layer, Side::K);
         let mut deviations = Vec::new();
         for head in 0..geometry.num_kv_heads() {
             let tokens = (exact_tokens..chunk.num_tokens()).step_by(SAMPLE_STRIDE);
-            let lines = lines_of_head::<E>(isa, &plane, head, Some(turns), tokens);
+            lines_of_head::<E>(isa, &plane, head, Some(turns), tokens, &mut lines);
             deviations.extend(Spread::of_lines(isa, &lines, geometry.head_dim()).deviations);
         }
         let spread = root_mean_square(deviations.iter());

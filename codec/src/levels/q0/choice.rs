@@ -5,76 +5,49 @@ use std::sync::LazyLock;
 use super::{ChannelCoding, ESCAPE_BITS};
 use crate::model::{ALPHABET, ESCAPE, model_set};
 use crate::rows::TileRows;
-use crate::simd::{self, CostTable, Isa, MAX_MODELS};
+use crate::simd::{self, COUNTED, CostTable, Isa, LeastCounts, MAX_MODELS};
 
 /// One in so many exponents may lie above the top: an outlier does not move the window.
 const OUTLIERS: usize = 256;
 
 /// Chooses the coding of a channel from the complements of its exponents, and from whether its raw bits are all zero.
 pub(super) fn choose(isa: Isa, rows: &TileRows, channel: usize, no_raw_bits: impl FnOnce() -> bool) -> ChannelCoding {
-    let counts = count(rows, channel);
     let num_tokens = rows.num_tokens();
-    let first = rows.channel(channel).next().and_then(|row| row.first()).map_or(0, |&complement| !complement);
-    if counts[usize::from(first)] as usize == num_tokens {
-        return match first {
+    let LeastCounts { least, counts } = simd::count_least(isa, rows, channel, num_tokens / OUTLIERS);
+    let top = !least;
+    if usize::from(counts[1]) == num_tokens {
+        return match top {
             0 if no_raw_bits() => ChannelCoding::Zero,
             exponent => ChannelCoding::Constant { exponent },
         };
     }
-    cheapest_window(isa, &counts, top(&counts, num_tokens))
+    cheapest_window(isa, &counts, num_tokens, top)
 }
 
-/// How often each exponent occurs.
-fn count(rows: &TileRows, channel: usize) -> [u16; 256] {
-    let mut counts = [[0u16; 256]; 2];
-    for row in rows.channel(channel) {
-        // Two counts, so that equal neighbours do not wait for each other.
-        for (place, &complement) in row.iter().enumerate() {
-            counts[place % 2][usize::from(!complement)] += 1;
-        }
-    }
-    let [even, odd] = counts;
-    std::array::from_fn(|exponent| even[exponent] + odd[exponent])
+/// The cheapest model for windows that begin at the top and next to it. The counts are those of `top + 1` and down.
+fn cheapest_window(isa: Isa, counts: &[u16; COUNTED], num_tokens: usize, top: u8) -> ChannelCoding {
+    let coding = |skipped, top| {
+        let (model, cost) = simd::cheapest(isa, &window_counts(&counts[skipped..], num_tokens), costs());
+        (cost, ChannelCoding::Window { model, top })
+    };
+    let (first, at_top) = coding(1, top);
+    let (second, above) = coding(0, top.saturating_add(1));
+    if second < first && top < u8::MAX { above } else { at_top }
 }
 
-/// The least exponent above which lie no more than the outliers.
-fn top(counts: &[u16; 256], num_tokens: usize) -> u8 {
-    let mut above = 0;
-    for (exponent, &count) in counts.iter().enumerate().rev() {
-        above += usize::from(count);
-        if above > num_tokens / OUTLIERS {
-            return exponent as u8;
-        }
-    }
-    0
-}
-
-/// The cheapest model for windows that begin at the top and next to it.
-fn cheapest_window(isa: Isa, counts: &[u16; 256], top: u8) -> ChannelCoding {
-    let candidates = [top, top.saturating_add(1)].map(|top| {
-        let sums = simd::weigh(isa, &window_counts(counts, top), costs()).into_iter();
-        let sums = sums.take(model_set().exponents.len());
-        let (model, cost) = sums.enumerate().min_by_key(|&(_, cost)| cost).unwrap_or_default();
-        (cost, ChannelCoding::Window { model: model as u8, top })
-    });
-    let [(first, coding), (second, other)] = candidates;
-    if second < first { other } else { coding }
-}
-
-/// How often each symbol occurs in the window below `top`.
-fn window_counts(counts: &[u16; 256], top: u8) -> [u16; ALPHABET] {
+/// How often each symbol occurs in a window whose exponents occur as often as `counts` says.
+fn window_counts(counts: &[u16], num_tokens: usize) -> [u16; ALPHABET] {
     let mut window = [0; ALPHABET];
     let (inside, escape) = window.split_at_mut(usize::from(ESCAPE));
-    let first = (usize::from(top) + 1).saturating_sub(inside.len());
-    inside.iter_mut().zip(counts[first..=usize::from(top)].iter().rev()).for_each(|(to, &count)| *to = count);
-    escape[0] = counts.iter().sum::<u16>() - inside.iter().sum::<u16>();
+    inside.iter_mut().zip(counts).for_each(|(to, &count)| *to = count);
+    escape[0] = num_tokens as u16 - inside.iter().sum::<u16>();
     window
 }
 
 /// Code lengths under the exponent models.
 fn costs() -> &'static CostTable {
     static COSTS: LazyLock<CostTable> = LazyLock::new(|| {
-        let mut table = [[[0; 2]; MAX_MODELS]; ALPHABET / 2];
+        let mut table = [[[i16::MAX; 2]; MAX_MODELS]; ALPHABET / 2];
         for (idx, model) in model_set().exponents.iter().enumerate() {
             for (symbol, cost) in model.costs(ESCAPE_BITS).into_iter().enumerate() {
                 table[symbol / 2][idx][symbol % 2] = cost as i16;

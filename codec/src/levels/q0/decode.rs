@@ -4,17 +4,19 @@
     warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
 )]
 
+use std::ops::Range;
+
 use super::{ChannelCoding, PARAMETER_BYTES};
-use crate::Result;
 use crate::cursor::Cursor;
 use crate::element::Element;
-use crate::levels::values;
+use crate::levels::{GROUP_BLOCKS, values};
 use crate::plane::{BlockViewMut, PlaneShape};
 use crate::rows::{BLOCK_CHANNELS, TileRows};
-use crate::simd::{self, BlockModels, Isa, TILES};
+use crate::simd::{self, BlockModels, Isa, PartsBlock, TILES};
 use crate::tile::index::TileReader;
 use crate::tile::rans::{Decoder, LANES};
 use crate::tile::{ALIGNMENT, Tile, bits};
+use crate::{KvChunk, Result};
 
 /// Fills a plane from the next tiles, one per kv head.
 pub(in crate::levels) fn decode_plane<E: Element>(
@@ -49,8 +51,7 @@ struct Heads<'a, E> {
     shape: PlaneShape,
     symbols: Vec<Decoder<'a>>,
     channels: Vec<Channels<'a, E>>,
-    rows: Vec<TileRows>,
-    raw: TileRows,
+    rows: [[TileRows; TILES]; GROUP_BLOCKS],
 }
 
 impl<'a, E: Element> Heads<'a, E> {
@@ -60,8 +61,7 @@ impl<'a, E: Element> Heads<'a, E> {
             shape: *shape,
             symbols: Vec::new(),
             channels: Vec::new(),
-            rows: (0..TILES).map(|_| rows()).collect(),
-            raw: rows(),
+            rows: std::array::from_fn(|_| std::array::from_fn(|_| rows())),
         }
     }
 
@@ -73,27 +73,55 @@ impl<'a, E: Element> Heads<'a, E> {
 
     /// Decodes the tiles and leaves none.
     fn decode(&mut self, isa: Isa, plane: &mut [u8]) -> Result<()> {
-        for block in 0..self.shape.num_blocks() {
-            self.decode_block(isa, block, plane)?;
+        for first_block in (0..self.shape.num_blocks()).step_by(GROUP_BLOCKS) {
+            self.decode_group(isa, first_block..self.shape.num_blocks(), plane)?;
         }
         self.symbols.drain(..).try_for_each(Decoder::finish)?;
         self.channels.drain(..).try_for_each(|channels| channels.escapes.finish_padding(ALIGNMENT))
     }
 
-    /// Decodes a block of channels of each tile.
-    fn decode_block(&mut self, isa: Isa, block: usize, plane: &mut [u8]) -> Result<()> {
-        let models: Vec<BlockModels> = self.channels.iter().map(|channels| channels.models(block)).collect();
-        let rows = self.rows.get_mut(..self.symbols.len()).unwrap_or_default();
-        simd::decode_block(isa, &mut self.symbols, &models, rows, 0)?;
-        for (channels, rows) in self.channels.iter_mut().zip(rows) {
-            let mut view = BlockViewMut::new(&self.shape, plane, channels.head, block);
-            if E::IS_BF16 {
-                channels.join_rows(isa, block, rows, &mut self.raw, &mut view)?;
-            } else {
-                channels.join_elements(isa, block, rows, &mut view)?;
+    /// Decodes the first [`GROUP_BLOCKS`] of some blocks of channels of each tile.
+    fn decode_group(&mut self, isa: Isa, blocks: Range<usize>, plane: &mut [u8]) -> Result<()> {
+        for (block, rows) in blocks.clone().zip(&mut self.rows) {
+            let rows = rows.get_mut(..self.symbols.len()).unwrap_or_default();
+            let mut models = [[None; BLOCK_CHANNELS]; TILES];
+            models.iter_mut().zip(&self.channels).for_each(|(models, channels)| *models = channels.models(block));
+            simd::decode_block(isa, &mut self.symbols, models.get(..rows.len()).unwrap_or_default(), rows, 0)?;
+        }
+        let mut raw = [[[&[][..]; BLOCK_CHANNELS]; GROUP_BLOCKS]; TILES];
+        for ((tile, channels), raw) in self.channels.iter_mut().enumerate().zip(&mut raw) {
+            for (block, (rows, raw)) in blocks.clone().zip(self.rows.iter_mut().zip(raw)) {
+                let Some(rows) = rows.get_mut(tile) else { continue };
+                if E::IS_BF16 {
+                    *raw = channels.replace_and_take(isa, block, rows)?;
+                } else {
+                    let mut view = BlockViewMut::new(&self.shape, plane, channels.head, block);
+                    channels.join_elements(isa, block, rows, &mut view)?;
+                }
             }
         }
+        if E::IS_BF16 {
+            self.join(isa, blocks, &raw, plane);
+        }
         Ok(())
+    }
+
+    /// Joins a group of blocks of bf16.
+    fn join(
+        &self,
+        isa: Isa,
+        blocks: Range<usize>,
+        raw: &[[[&[u8]; BLOCK_CHANNELS]; GROUP_BLOCKS]; TILES],
+        plane: &mut [u8],
+    ) {
+        let mut parts = Vec::with_capacity(TILES.saturating_mul(GROUP_BLOCKS));
+        for ((tile, channels), raw) in self.channels.iter().enumerate().zip(raw) {
+            for (block, (rows, raw)) in blocks.clone().zip(self.rows.iter().zip(raw)) {
+                let exponents = rows.get(tile).map(|rows| rows.block(0)).unwrap_or_default();
+                parts.push(PartsBlock { head: channels.head, block, exponents, raw: *raw });
+            }
+        }
+        simd::join(isa, &parts, &self.shape, plane);
     }
 }
 
@@ -128,29 +156,20 @@ impl<'a, E: Element> Channels<'a, E> {
         models
     }
 
-    /// Joins a block of bf16, whose raw bits are bytes.
-    fn join_rows(
-        &mut self,
-        isa: Isa,
-        block: usize,
-        rows: &mut TileRows,
-        raw: &mut TileRows,
-        view: &mut BlockViewMut<'_>,
-    ) -> Result<()> {
-        for (channel, coding) in self.block(block).to_vec().into_iter().enumerate() {
+    /// Puts the complements of exponents in the place of a block's symbols, and gives the raw bits of its channels, which
+    /// are bytes: `[channel][token]`.
+    fn replace_and_take(&mut self, isa: Isa, block: usize, rows: &mut TileRows) -> Result<[&'a [u8]; BLOCK_CHANNELS]> {
+        static ZEROS: [u8; KvChunk::MAX_TOKENS] = [0; KvChunk::MAX_TOKENS];
+        let mut raw = [&ZEROS[..]; BLOCK_CHANNELS];
+        let first = block.saturating_mul(BLOCK_CHANNELS);
+        for (channel, raw) in raw.iter_mut().enumerate() {
+            let Some(&coding) = self.codings.get(first.saturating_add(channel)) else { break };
             self.replace_symbols(isa, coding, rows, channel)?;
-            for row in raw.channel_mut(channel) {
-                match coding {
-                    ChannelCoding::Zero => row.fill(0),
-                    _ => row.copy_from_slice(self.raw.take(row.len(), "a channel's raw bits")?),
-                }
+            if coding != ChannelCoding::Zero {
+                *raw = self.raw.take(rows.num_tokens(), "a channel's raw bits")?;
             }
         }
-        for (first_token, (exponents, raw)) in (0..).step_by(LANES).zip(rows.block(0).iter().zip(raw.block(0))) {
-            let lines = [exponents, raw].map(|square| simd::turn(isa, square));
-            simd::join(isa, &lines, first_token..rows.num_tokens(), view);
-        }
-        Ok(())
+        Ok(raw)
     }
 
     /// Joins a block element by element.

@@ -5,43 +5,33 @@ use super::{ChannelCoding, max_tile_bytes};
 use crate::element::Element;
 use crate::levels::values;
 use crate::plane::Plane;
-use crate::rows::{BLOCK_CHANNELS, Square, TileRows, row_tokens};
-use crate::simd::{self, Isa, TILES};
+use crate::rows::{BLOCK_CHANNELS, TileRows};
+use crate::simd::{self, Isa};
 use crate::tile::index::TileWriter;
 use crate::tile::rans::{Encoder, LANES};
 use crate::tile::{self, CodedTile, bits};
 
 /// Adds one tile per kv head of the plane.
 pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, tiles: &mut TileWriter) {
-    let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
-    let zeroed = || TileRows::zeroed(plane.shape.head_dim, plane.shape.num_tokens);
-    let mut rows: Vec<TileRows> = (0..TILES.min(heads.len())).map(|_| zeroed()).collect();
-    let mut raw = zeroed();
-    for heads in heads.chunks(TILES) {
-        let rows = &mut rows[..heads.len()];
-        let parts: Vec<Parts> = heads
-            .iter()
-            .zip(&mut *rows)
-            .map(|(&head, rows)| {
-                if E::IS_BF16 {
-                    Parts::split_bf16(isa, plane, head, rows, &mut raw)
-                } else {
-                    Parts::split_elements::<E>(isa, plane, head, rows)
-                }
-            })
-            .collect();
-        let models: Vec<Vec<_>> =
-            parts.iter().map(|parts| parts.codings.iter().map(|coding| coding.model()).collect()).collect();
-        let rows: Vec<&TileRows> = rows.iter().collect();
-        let streams = simd::encode_tiles(isa, &models, &rows);
-        for (&head, (parts, stream)) in heads.iter().zip(parts.into_iter().zip(streams)) {
-            push_tile(plane, head, parts.into_tile(stream), tiles);
-        }
+    let shape = &plane.shape;
+    let mut rows = TileRows::zeroed(shape.head_dim, shape.num_tokens);
+    let mut encoder = Encoder::new(shape.head_dim * shape.num_tokens, shape.num_tokens);
+    for head in 0..shape.num_kv_heads {
+        let parts = if E::IS_BF16 {
+            Parts::split_bf16(isa, plane, head, &mut rows)
+        } else {
+            Parts::split_elements::<E>(isa, plane, head, &mut rows)
+        };
+        let models: Vec<_> = parts.codings.iter().map(|coding| coding.model()).collect();
+        let stream = simd::encode_tile(isa, &models, &rows, encoder);
+        let coded = parts.into_tile(stream);
+        push_tile(plane, head, &coded, tiles);
+        encoder = coded.stream;
     }
 }
 
 /// Adds a coded tile, or the elements as they are where those are not longer.
-fn push_tile(plane: &Plane<'_>, head: usize, coded: CodedTile, tiles: &mut TileWriter) {
+fn push_tile(plane: &Plane<'_>, head: usize, coded: &CodedTile, tiles: &mut TileWriter) {
     if coded.encoded_bytes() < max_tile_bytes(plane.geometry, plane.shape.num_tokens) {
         tiles.push(|out| coded.write(out));
     } else {
@@ -58,18 +48,25 @@ struct Parts {
 }
 
 impl Parts {
-    /// Splits the elements of one head; `rows` gets the symbols of their exponents, `raw` is room for the other bits.
-    fn split_bf16(isa: Isa, plane: &Plane<'_>, head: usize, rows: &mut TileRows, raw: &mut TileRows) -> Self {
-        for block in 0..plane.shape.num_blocks() {
-            split_block(isa, plane, [head, block], rows.block_mut(block), raw.block_mut(block));
-        }
+    /// Splits the elements of one head; `rows` gets the symbols of their exponents.
+    fn split_bf16(isa: Isa, plane: &Plane<'_>, head: usize, rows: &mut TileRows) -> Self {
+        let num_tokens = plane.shape.num_tokens;
+        let mut raw = vec![0; plane.shape.head_dim * num_tokens];
+        simd::split(isa, plane, head, rows, &mut raw);
         let mut parts = Self::default();
+        let mut kept = 0;
         for channel in 0..plane.shape.head_dim {
-            let all_zero = || raw.channel(channel).flatten().all(|&bits| bits == 0);
-            if parts.push(isa, rows, channel, all_zero) {
-                raw.channel(channel).for_each(|row| parts.raw.extend_from_slice(row));
+            let of_channel = channel * num_tokens..(channel + 1) * num_tokens;
+            if parts.push(isa, rows, channel, || raw[of_channel.clone()].iter().all(|&bits| bits == 0)) {
+                // Channels without raw bits are rare: mostly nothing moves.
+                if kept != of_channel.start {
+                    raw.copy_within(of_channel, kept);
+                }
+                kept += num_tokens;
             }
         }
+        raw.truncate(kept);
+        parts.raw = raw;
         parts
     }
 
@@ -114,15 +111,5 @@ impl Parts {
             raw: self.raw,
             escapes: self.escapes,
         }
-    }
-}
-
-/// Splits a block into rows of exponents and of raw bits.
-fn split_block(isa: Isa, plane: &Plane<'_>, [head, block]: [usize; 2], rows: &mut [Square], raw: &mut [Square]) {
-    let view = plane.block(head, block);
-    for (row, (exponents, raw)) in rows.iter_mut().zip(raw).enumerate() {
-        let first = row * LANES;
-        let lines = simd::split(isa, &view, first..first + row_tokens(plane.shape.num_tokens, row));
-        [*exponents, *raw] = lines.each_ref().map(|lines| simd::turn(isa, lines));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::quantizer::Bins;
-use crate::levels::values::{ValueCoding, class_for};
+use crate::levels::values::{CLASSES, ValueCoding, class_for};
 use crate::simd::Moments;
 
 /// The classes that channels are coded with, and the distance of the centres that each has codes for: less than its
@@ -35,68 +35,67 @@ impl ChannelCoding {
 }
 
 /// The meanings of parameter bytes: the constants, then each class with its centres.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Codes {
     center: i16,
-    codings: &'static CodingTable,
+    rows: [Row; ROWS.len()],
+    /// Of each class, the first row that is as wide, or the widest.
+    row_of_class: [u8; CLASSES],
+    /// Of each code; nothing where it has no meaning.
+    codings: [Option<ChannelCoding>; 256],
 }
 
-/// The coding of each code.
-type CodingTable = [Option<ChannelCoding>; 256];
-
-/// The codings of codes with `C` as their center.
-fn table(center: u8) -> CodingTable {
-    let codes = Codes { center: i16::from(center), codings: &[None; 256] };
-    std::array::from_fn(|code| codes.meaning(code as u8))
+/// The codes of one of [`ROWS`].
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    /// Distance of the centres.
+    spacing: i16,
+    /// Centres on either side of the middle.
+    reach: i16,
+    /// The code of the middle.
+    middle: i16,
 }
 
 impl Codes {
     /// The codes of a plane.
-    pub(super) fn new(bins: Bins) -> Self {
-        static TABLES: LazyLock<[CodingTable; 2]> =
-            LazyLock::new(|| [Bins::Sixteen, Bins::ThirtyTwo].map(|bins| table(bins.center())));
-        let [sixteen, thirty_two] = &*TABLES;
-        let codings = match bins {
-            Bins::Sixteen => sixteen,
-            Bins::ThirtyTwo => thirty_two,
-        };
-        Self { center: i16::from(bins.center()), codings }
+    pub(super) fn of(bins: Bins) -> &'static Self {
+        static CODES: LazyLock<[Codes; 2]> =
+            LazyLock::new(|| [Bins::Sixteen, Bins::ThirtyTwo].map(|bins| Codes::new(bins.center())));
+        match bins {
+            Bins::Sixteen => &CODES[0],
+            Bins::ThirtyTwo => &CODES[1],
+        }
     }
 
-    /// Centres of a row on either side of the middle.
-    fn reach(self, row: usize) -> i16 {
-        self.center / ROWS[row].1
-    }
-
-    /// Codes of a row.
-    fn count(self, row: usize) -> i16 {
-        2 * self.reach(row) + 1
+    fn new(center: u8) -> Self {
+        let center = i16::from(center);
+        let mut first = CONSTANTS;
+        let rows = ROWS.map(|(_, spacing)| {
+            let reach = center / spacing;
+            let middle = first + reach;
+            first += 2 * reach + 1;
+            Row { spacing, reach, middle }
+        });
+        let mut codings = [None; 256];
+        codings[usize::from(ALL_ZERO)] = Some(ChannelCoding::Constant(0));
+        codings[usize::from(ALL_LEAST)] = Some(ChannelCoding::Constant(-center as i8));
+        for ((class, _), Row { spacing, reach, middle }) in ROWS.into_iter().zip(rows) {
+            for step in -reach..=reach {
+                let coding = ValueCoding::new(class, (step * spacing) as i8);
+                codings[(middle + step) as usize] = Some(ChannelCoding::Coded(coding));
+            }
+        }
+        let row_of = |class| ROWS.partition_point(|row| row.0 < class).min(ROWS.len() - 1);
+        Self { center, rows, row_of_class: std::array::from_fn(|class| row_of(class) as u8), codings }
     }
 
     /// The coding of a code; nothing where it has no meaning.
-    pub(super) fn coding(self, code: u8) -> Option<ChannelCoding> {
+    pub(super) fn coding(&self, code: u8) -> Option<ChannelCoding> {
         self.codings[usize::from(code)]
     }
 
-    fn meaning(self, code: u8) -> Option<ChannelCoding> {
-        match code {
-            ALL_ZERO => return Some(ChannelCoding::Constant(0)),
-            ALL_LEAST => return Some(ChannelCoding::Constant(-self.center as i8)),
-            _ => {}
-        }
-        let mut rest = i16::from(code) - CONSTANTS;
-        for (row, (class, spacing)) in ROWS.into_iter().enumerate() {
-            if rest < self.count(row) {
-                let centre = (rest - self.reach(row)) * spacing;
-                return Some(ChannelCoding::Coded(ValueCoding::new(class, centre as i8)));
-            }
-            rest -= self.count(row);
-        }
-        None
-    }
-
     /// The code for values of which these are the sums.
-    pub(super) fn choose(self, moments: Moments, num_tokens: usize) -> u8 {
+    pub(super) fn choose(&self, moments: Moments, num_tokens: usize) -> u8 {
         let (sum, squares) = (i64::from(moments.sum), i64::from(moments.squares));
         let (tokens, least) = (num_tokens as i64, -i64::from(self.center));
         if squares == 0 {
@@ -105,14 +104,12 @@ impl Codes {
         if sum == tokens * least {
             return ALL_LEAST;
         }
-        let variance = ((tokens * squares - sum * sum) << 10) / (tokens * tokens);
-        let class = class_for(variance as u64);
-        let row = ROWS.partition_point(|row| row.0 < class).min(ROWS.len() - 1);
-        let spacing = tokens * i64::from(ROWS[row].1);
-        let reach = i64::from(self.reach(row));
+        let variance = (((tokens * squares - sum * sum) << 10) as u64) / (tokens * tokens) as u64;
+        let Row { spacing, reach, middle } = self.rows[usize::from(self.row_of_class[class_for(variance)])];
+        // Below 2^18: narrow integers are divided faster.
+        let (sum, spacing, reach) = (sum as i32, num_tokens as i32 * i32::from(spacing), i32::from(reach));
         let nearest = (2 * sum + spacing).div_euclid(2 * spacing).clamp(-reach, reach);
-        let before: i16 = (0..row).map(|row| self.count(row)).sum();
-        (CONSTANTS + before + (nearest + reach) as i16) as u8
+        (middle + nearest as i16) as u8
     }
 }
 
@@ -122,7 +119,7 @@ mod tests {
 
     #[test]
     fn codes_fill_a_byte_at_32_bins_and_half_of_it_at_16() {
-        let meanings = |bins| (0..=255u8).filter(|&code| Codes::new(bins).coding(code).is_some()).count();
+        let meanings = |bins| (0..=255u8).filter(|&code| Codes::of(bins).coding(code).is_some()).count();
         assert_eq!((meanings(Bins::ThirtyTwo), meanings(Bins::Sixteen)), (236, 114));
     }
 
@@ -130,19 +127,19 @@ mod tests {
     fn equal_values_take_the_narrowest_width_about_them() {
         for value in [-14i32, 3, 7] {
             let moments = Moments { sum: 40 * value, squares: (40 * value * value) as u32 };
-            let code = Codes::new(Bins::ThirtyTwo).choose(moments, 40);
-            let coding = Codes::new(Bins::ThirtyTwo).coding(code).unwrap().coded().unwrap();
+            let code = Codes::of(Bins::ThirtyTwo).choose(moments, 40);
+            let coding = Codes::of(Bins::ThirtyTwo).coding(code).unwrap().coded().unwrap();
             assert_eq!((i32::from(coding.window.base.cast_signed()) + 1, coding.window.raw_bits), (value, 0));
         }
-        assert_eq!(Codes::new(Bins::ThirtyTwo).choose(Moments::default(), 40), ALL_ZERO);
+        assert_eq!(Codes::of(Bins::ThirtyTwo).choose(Moments::default(), 40), ALL_ZERO);
         let least = Moments { sum: -15 * 40, squares: 225 * 40 };
-        assert_eq!(Codes::new(Bins::ThirtyTwo).choose(least, 40), ALL_LEAST);
+        assert_eq!(Codes::of(Bins::ThirtyTwo).choose(least, 40), ALL_LEAST);
     }
 
     #[test]
     fn every_choice_has_a_meaning() {
         for bins in [Bins::Sixteen, Bins::ThirtyTwo] {
-            let codes = Codes::new(bins);
+            let codes = Codes::of(bins);
             let center = i32::from(bins.center());
             for low in -center..=center {
                 for high in low..=center {

@@ -9,7 +9,7 @@ use super::quantizer::Bins;
 use super::{PARAMETER_BYTES, PREAMBLE_HEADER_BYTES, preamble_bytes};
 use crate::cursor::Cursor;
 use crate::element::Element;
-use crate::levels::values;
+use crate::levels::{GROUP_BLOCKS, values};
 use crate::plane::PlaneShape;
 use crate::rows::{BLOCK_CHANNELS, TileRows};
 use crate::simd::{self, Dequantizer, Isa, TILES, ValueBlock};
@@ -42,10 +42,6 @@ pub(in crate::levels) fn decode_plane<E: Element>(
     Ok(())
 }
 
-/// Blocks of channels whose elements are written together: memory takes 256 bytes of a token at three times the rate at
-/// which it takes 64.
-const GROUP_BLOCKS: usize = 4;
-
 /// Tiles of consecutive heads, decoded in lockstep.
 struct Heads<'a> {
     shape: PlaneShape,
@@ -63,14 +59,18 @@ struct Channels<'a> {
 
 impl<'a> Channels<'a> {
     fn new(shape: &PlaneShape, bins: Bins, parameters: &[u8], mut tail: Cursor<'a>) -> Result<Self> {
-        let codes = Codes::new(bins);
-        let coding = |&code: &u8| {
-            let meaningless = || tail.corrupt(format!("channel code {code} has no meaning with {} bins", bins.count()));
-            codes.coding(code).ok_or_else(meaningless)
-        };
-        let codings = parameters.iter().map(coding).collect::<Result<Vec<_>>>()?;
-        let raw_bits = codings.iter().filter_map(|coding| coding.coded()).map(|coding| coding.window.raw_bits);
-        let raw_bytes = raw_bits.map(|raw_bits| values::raw_bytes(shape.num_tokens, raw_bits)).sum();
+        let codes = Codes::of(bins);
+        let mut codings = Vec::with_capacity(parameters.len());
+        let mut raw_bytes = 0usize;
+        for &code in parameters {
+            let Some(coding) = codes.coding(code) else {
+                return Err(tail.corrupt(format!("channel code {code} has no meaning with {} bins", bins.count())));
+            };
+            if let Some(coding) = coding.coded() {
+                raw_bytes = raw_bytes.saturating_add(values::raw_bytes(shape.num_tokens, coding.window.raw_bits));
+            }
+            codings.push(coding);
+        }
         let raw = tail.split(raw_bytes, "the raw bits of a tile")?;
         Ok(Self { codings, raw, escapes: tail })
     }

@@ -9,7 +9,7 @@ use crate::levels::{EncodedPlanes, not_finite};
 use crate::model::Model;
 use crate::plane::Plane;
 use crate::rows::TileRows;
-use crate::simd::{self, HeadErrors, Isa, Quantizer, TILES};
+use crate::simd::{self, HeadErrors, Isa};
 use crate::tile::rans::Encoder;
 use crate::tile::{self, CodedTile};
 
@@ -23,17 +23,18 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, o
     write_preamble::<E>(bins, &scales, &mut out.preamble);
     let quantizer = bins.quantizer::<E>(isa, &scales);
     let shape = plane.shape;
-    let mut rows: Vec<_> = (0..TILES).map(|_| TileRows::zeroed(shape.head_dim, shape.num_tokens)).collect();
-    let heads: Vec<usize> = (0..shape.num_kv_heads).collect();
-    for heads in heads.chunks(TILES) {
-        let rows = &mut rows[..heads.len()];
-        for (&head, rows) in heads.iter().zip(&mut *rows) {
-            let errors = quantize_head::<E>(isa, &quantizer, plane, head, rows);
-            out.errors.add_head(&errors, shape.head_dim);
-        }
-        for coded in code(isa, rows, Codes::new(bins)) {
-            out.tiles.push(|tiles| coded.write(tiles));
-        }
+    let mut rows = TileRows::zeroed(shape.head_dim, shape.num_tokens);
+    let mut errors = HeadErrors::new(shape.num_tokens);
+    let mut encoder = Encoder::new(shape.head_dim * shape.num_tokens, shape.num_tokens);
+    for head in 0..shape.num_kv_heads {
+        errors.clear();
+        simd::quantize::<E>(isa, &quantizer, plane, head, &mut rows, &mut errors);
+        out.errors.add_head(&errors, shape.head_dim);
+        let parts = Parts::new(isa, &mut rows, Codes::of(bins));
+        let stream = simd::encode_tile(isa, &parts.models(), &rows, encoder);
+        let coded = parts.into_tile(stream);
+        out.tiles.push(|tiles| coded.write(tiles));
+        encoder = coded.stream;
     }
     Ok(())
 }
@@ -66,33 +67,6 @@ fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>
     tile::pad(preamble);
 }
 
-/// Fills `rows` with the values of a head.
-fn quantize_head<E: Element>(
-    isa: Isa,
-    quantizer: &Quantizer,
-    plane: &Plane<'_>,
-    head: usize,
-    rows: &mut TileRows,
-) -> HeadErrors {
-    let mut errors = HeadErrors::new(plane.shape.num_tokens);
-    for block in 0..plane.shape.num_blocks() {
-        let view = plane.block(head, block);
-        for (row, square) in rows.block_mut(block).iter_mut().enumerate() {
-            *square = simd::turn(isa, &simd::quantize::<E>(isa, quantizer, &view, row, &mut errors));
-        }
-    }
-    errors
-}
-
-/// Chooses each channel's coding and codes the values of some tiles under it.
-fn code(isa: Isa, rows: &mut [TileRows], codes: Codes) -> Vec<CodedTile> {
-    let parts: Vec<Parts> = rows.iter_mut().map(|rows| Parts::new(isa, rows, codes)).collect();
-    let models: Vec<Vec<_>> = parts.iter().map(Parts::models).collect();
-    let rows: Vec<&TileRows> = rows.iter().collect();
-    let streams = simd::encode_tiles(isa, &models, &rows);
-    streams.into_iter().zip(parts).map(|(stream, parts)| parts.into_tile(stream)).collect()
-}
-
 /// What a tile has besides its symbols.
 struct Parts {
     parameters: Vec<u8>,
@@ -103,7 +77,7 @@ struct Parts {
 
 impl Parts {
     /// Chooses codings, and puts symbols in the place of values.
-    fn new(isa: Isa, rows: &mut TileRows, codes: Codes) -> Self {
+    fn new(isa: Isa, rows: &mut TileRows, codes: &Codes) -> Self {
         let mut parts = Self { parameters: Vec::new(), codings: Vec::new(), raw: Vec::new(), escapes: Vec::new() };
         for channel in 0..rows.num_channels() {
             let code = codes.choose(simd::moments(isa, rows, channel), rows.num_tokens());

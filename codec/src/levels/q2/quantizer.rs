@@ -71,6 +71,7 @@ mod tests {
     use super::*;
     use crate::geometry::{Dtype, Geometry};
     use crate::plane::{Plane, PlaneShape};
+    use crate::rows::TileRows;
     use crate::simd::HeadErrors;
 
     #[test]
@@ -90,8 +91,12 @@ mod tests {
         let plane = Plane { geometry: &geometry, layer: 0, side: Side::K, shape, bytes: &bytes };
         let quantizer = bins.quantizer::<f32>(Isa::SCALAR, &[scale]);
         let mut errors = HeadErrors::new(1);
-        let square = simd::quantize::<f32>(Isa::SCALAR, &quantizer, &plane.block(0, 0), 0, &mut errors);
-        square[0][..elements.len()].iter().map(|value| value.cast_signed()).collect()
+        let mut rows = TileRows::zeroed(elements.len(), 1);
+        simd::quantize::<f32>(Isa::SCALAR, &quantizer, &plane, 0, &mut rows, &mut errors);
+        (0..elements.len())
+            .flat_map(|channel| rows.channel(channel).flatten())
+            .map(|value| value.cast_signed())
+            .collect()
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::arch::x86_64::*;
 
 use super::lanes::{load, load_table, store};
 use crate::simd::dequantize::TokenTable;
-use crate::simd::quantize::{HeadErrors, Quantizer};
 
 /// A line's two registers.
 pub(super) type Line = [__m256i; 2];
@@ -49,97 +48,6 @@ pub(super) fn look_up(table: &TokenTable, values: __m256i, magnitudes: __m256i) 
     let sign = _mm256_and_si256(values, _mm256_set1_epi8(i8::MIN));
     let high = _mm256_or_si256(_mm256_shuffle_epi8(load_table(&table[1]), magnitudes), sign);
     [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)]
-}
-
-/// See [`crate::simd::quantize()`]; the token's factor is finite.
-#[inline]
-pub(in crate::simd) fn quantize_line(
-    quantizer: &Quantizer,
-    token: usize,
-    line: &[u8; 64],
-    errors: &mut HeadErrors,
-    values: &mut [u8; 32],
-) {
-    // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { quantize_wide(quantizer, token, line, errors, values) }
-}
-
-#[target_feature(enable = "avx2")]
-fn quantize_wide(quantizer: &Quantizer, token: usize, line: &[u8; 64], errors: &mut HeadErrors, values: &mut [u8; 32]) {
-    let exact = widen(load_line(line));
-    let factor = _mm256_set1_ps(quantizer.factors[token]);
-    let center = _mm256_set1_ps(f32::from(quantizer.center));
-    let symbols = exact.map(|exact| _mm256_cvtps_epi32(_mm256_add_ps(_mm256_mul_ps(exact, factor), center)));
-    let packed = pack(symbols);
-    let swapped = _mm256_sub_epi8(packed, _mm256_set1_epi8(quantizer.center.cast_signed()));
-    store(values, swap_middle(swapped));
-    let decoded = widen(look_up(&quantizer.tables[token], swapped, _mm256_abs_epi8(swapped)));
-    add_errors(exact, decoded, token, errors);
-}
-
-/// Words as bytes, the middle quarters swapped.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn pack(words: [__m256i; 4]) -> __m256i {
-    _mm256_packs_epi16(_mm256_packs_epi32(words[0], words[1]), _mm256_packs_epi32(words[2], words[3]))
-}
-
-/// Takes the errors of a line in.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn add_errors(exact: [__m256; 4], decoded: [__m256; 4], token: usize, errors: &mut HeadErrors) {
-    let (squares, largest) = (errors.squares[token].as_mut_ptr(), errors.largest.as_mut_ptr());
-    // SAFETY: the sums of a token are 8 readable numbers, and so are the largest errors.
-    let (mut sums, mut max) = unsafe { (_mm256_loadu_ps(squares), _mm256_loadu_ps(largest)) };
-    for (exact, decoded) in exact.into_iter().zip(decoded) {
-        let error = _mm256_sub_ps(decoded, exact);
-        sums = _mm256_add_ps(sums, _mm256_mul_ps(error, error));
-        max = _mm256_max_ps(max, _mm256_andnot_ps(_mm256_set1_ps(-0.0), error));
-    }
-    // SAFETY: as above, writable.
-    unsafe {
-        _mm256_storeu_ps(squares, sums);
-        _mm256_storeu_ps(largest, max);
-    }
-}
-
-/// Splits a line: the complements of the exponents, and the signs above the mantissas.
-#[inline]
-pub(in crate::simd) fn split_line(line: &[u8; 64], exponents: &mut [u8; 32], raw: &mut [u8; 32]) {
-    // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { split_wide(line, exponents, raw) }
-}
-
-#[target_feature(enable = "avx2")]
-fn split_wide(line: &[u8; 64], exponents: &mut [u8; 32], raw: &mut [u8; 32]) {
-    let words = load_line(line);
-    let low = _mm256_set1_epi16(0xff);
-    let of_exponents = words.map(|words| _mm256_andnot_si256(_mm256_srli_epi16::<7>(words), low));
-    let of_raw = words.map(|words| {
-        let sign = _mm256_and_si256(_mm256_srli_epi16::<8>(words), _mm256_set1_epi16(0x80));
-        _mm256_or_si256(sign, _mm256_and_si256(words, _mm256_set1_epi16(0x7f)))
-    });
-    store(exponents, swap_middle(_mm256_packus_epi16(of_exponents[0], of_exponents[1])));
-    store(raw, swap_middle(_mm256_packus_epi16(of_raw[0], of_raw[1])));
-}
-
-/// Inverse of [`split_line`].
-#[inline]
-pub(in crate::simd) fn join_line(exponents: &[u8; 32], raw: &[u8; 32], line: &mut [u8; 64]) {
-    // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { join_wide(exponents, raw, line) }
-}
-
-#[target_feature(enable = "avx2")]
-fn join_wide(exponents: &[u8; 32], raw: &[u8; 32], line: &mut [u8; 64]) {
-    let exponents = _mm256_xor_si256(swap_middle(load(exponents)), _mm256_set1_epi8(-1));
-    let raw = swap_middle(load(raw));
-    let sign = _mm256_set1_epi8(i8::MIN);
-    let last_bit = _mm256_and_si256(_mm256_slli_epi16::<7>(exponents), sign);
-    let low = _mm256_or_si256(_mm256_andnot_si256(sign, raw), last_bit);
-    let first_bits = _mm256_andnot_si256(sign, _mm256_srli_epi16::<1>(exponents));
-    let high = _mm256_or_si256(_mm256_and_si256(raw, sign), first_bits);
-    store_line(line, [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)]);
 }
 
 /// Largest magnitude of elements, whose bits but the sign are `magnitude`, as bits.

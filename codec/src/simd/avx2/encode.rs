@@ -1,4 +1,4 @@
-//! rANS encoding: two tiles in lockstep, a row of each at a time, from the last one to the first.
+//! rANS encoding: tile by tile, row by row, from the last one to the first.
 
 use std::arch::x86_64::*;
 
@@ -10,74 +10,34 @@ use crate::tile::rans::{Encoder, LANES};
 /// Words that a register puts out at most.
 const WORDS: usize = 8;
 
-/// See [`crate::simd::encode_tiles`].
-pub(in crate::simd) fn encode_tiles(
-    encoders: &mut [Encoder],
-    models: &[Vec<Option<&'static Model>>],
-    rows: &[&TileRows],
-) {
-    match (encoders, models, rows) {
-        ([a, b], [models_a, models_b], [rows_a, rows_b]) => {
-            for channel in (0..rows_a.num_channels()).rev() {
-                match (models_a[channel], models_b[channel]) {
-                    (Some(model_a), Some(model_b)) => {
-                        encode_channel([a, b], [model_a, model_b], [rows_a, rows_b], channel);
-                    }
-                    (Some(model), None) => encode_channel([a], [model], [rows_a], channel),
-                    (None, Some(model)) => encode_channel([b], [model], [rows_b], channel),
-                    (None, None) => {}
-                }
-            }
-        }
-        (encoders, models, rows) => {
-            for ((encoder, models), rows) in encoders.iter_mut().zip(models).zip(rows) {
-                for (channel, model) in models.iter().enumerate().rev() {
-                    if let Some(model) = model {
-                        encode_channel([encoder], [model], [rows], channel);
-                    }
-                }
-            }
+/// See [`crate::simd::encode_tile`].
+pub(in crate::simd) fn encode_tile(encoder: &mut Encoder, models: &[Option<&'static Model>], rows: &TileRows) {
+    for (channel, model) in models.iter().enumerate().rev() {
+        if let Some(model) = model {
+            encode_channel(encoder, model, rows, channel);
         }
     }
 }
 
-/// Encodes one channel of `N` tiles: a short row by the scalar path, whole rows here.
-fn encode_channel<const N: usize>(
-    mut encoders: [&mut Encoder; N],
-    models: [&Model; N],
-    rows: [&TileRows; N],
-    channel: usize,
-) {
-    let (num_tokens, whole_rows) = (rows[0].num_tokens(), rows[0].num_tokens() / LANES);
-    if num_tokens % LANES != 0 {
-        for ((encoder, model), rows) in encoders.iter_mut().zip(models).zip(rows) {
-            encoder.push_row(model, rows.channel(channel).next_back().expect("a channel has rows"));
-        }
+/// Encodes one channel: a short row by the scalar path, whole rows here.
+fn encode_channel(encoder: &mut Encoder, model: &Model, rows: &TileRows, channel: usize) {
+    let (num_tokens, whole_rows) = (rows.num_tokens(), rows.num_tokens() / LANES);
+    if !num_tokens.is_multiple_of(LANES) {
+        encoder.push_row(model, rows.channel(channel).next_back().expect("a channel has rows"));
     }
-    let squares = rows.map(|rows| &rows.block(channel / BLOCK_CHANNELS)[..whole_rows]);
+    let squares = &rows.block(channel / BLOCK_CHANNELS)[..whole_rows];
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { encode_rows(encoders, models.map(Model::lanes), squares, channel % BLOCK_CHANNELS) };
+    unsafe { encode_rows(encoder, model.lanes(), squares, channel % BLOCK_CHANNELS) };
 }
 
-#[expect(clippy::needless_range_loop, reason = "tiles index several arrays in lockstep")]
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
-fn encode_rows<const N: usize>(
-    encoders: [&mut Encoder; N],
-    tables: [&LaneTable; N],
-    squares: [&[Square]; N],
-    channel: usize,
-) {
-    let mut parts = encoders.map(Encoder::parts_mut);
-    let mut states = parts.each_ref().map(|(states, ..)| load_states(states));
-    for row in (0..squares[0].len()).rev() {
-        for i in 0..N {
-            let (_, words, start) = &mut parts[i];
-            states[i] = encode_row(states[i], tables[i], load(&squares[i][row][channel]), words, start);
-        }
+fn encode_rows(encoder: &mut Encoder, table: &LaneTable, squares: &[Square], channel: usize) {
+    let (stored, words, start) = encoder.parts_mut();
+    let mut states = load_states(stored);
+    for square in squares.iter().rev() {
+        states = encode_row(states, table, load(&square[channel]), words, start);
     }
-    for i in 0..N {
-        store_states(parts[i].0, states[i]);
-    }
+    store_states(stored, states);
 }
 
 /// Encodes a row; its words go before `start`.

@@ -66,12 +66,3 @@ pub(super) fn byte_of_words(bytes: __m256i, g: usize) -> __m256i {
     static TABLE: [[u8; 32]; 4] = PICKS;
     _mm256_shuffle_epi8(bytes, load(&TABLE[g]))
 }
-
-/// The low bytes of four registers of words: byte `4 k + g` is that of word `k` of register `g`.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn low_bytes(words: &States) -> __m256i {
-    let even = _mm256_blend_epi16::<0xaa>(words[0], _mm256_slli_epi32::<16>(words[2]));
-    let odd = _mm256_blend_epi16::<0xaa>(words[1], _mm256_slli_epi32::<16>(words[3]));
-    _mm256_or_si256(_mm256_and_si256(even, _mm256_set1_epi16(0xff)), _mm256_slli_epi16::<8>(odd))
-}

@@ -65,3 +65,19 @@ pub(super) fn turn_half(mut block: [__m256i; HALF]) -> [__m256i; HALF] {
     }
     block
 }
+
+/// Writes what [`turn_half`] gives, of lines whose middle quarters were swapped: 16 tokens of each channel, from `at` on in
+/// rows of `stride` bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn put_columns(columns: [__m256i; HALF], rows: &mut [u8], stride: usize, at: usize) {
+    for (i, column) in columns.into_iter().enumerate() {
+        let channel = i + i / 8 * 8;
+        let halves = [_mm256_castsi256_si128(column), _mm256_extracti128_si256::<1>(column)];
+        for (channel, half) in [channel, channel + 8].into_iter().zip(halves) {
+            let to: &mut [u8; HALF] = rows[channel * stride + at..].first_chunk_mut().expect("a row has 16 tokens");
+            // SAFETY: the reference is to 16 writable bytes.
+            unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), half) };
+        }
+    }
+}

@@ -5,30 +5,41 @@ use std::arch::x86_64::*;
 use super::lanes::{load, store};
 use crate::model::ESCAPE;
 use crate::rows::{BLOCK_CHANNELS, Row, Square, TileRows};
-use crate::simd::values::{Moments, RUN, Window};
+use crate::simd::values::{Moments, Outside, RUN, Window};
 
 /// See [`crate::simd::moments`].
+#[inline]
 pub(in crate::simd) fn moments(rows: &TileRows, channel: usize) -> Moments {
     // SAFETY: the caller holds an `Isa` of AVX2.
     unsafe { moments_wide(rows, channel) }
 }
 
 /// See [`crate::simd::to_symbols`].
-pub(in crate::simd) fn to_symbols(window: Window, row: &mut Row, planes: &mut Vec<u8>) -> u32 {
+#[inline]
+pub(in crate::simd) fn to_symbols(
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &mut Vec<u8>,
+    outside: &mut Outside,
+) -> bool {
+    assert!(channel < BLOCK_CHANNELS);
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { to_symbols_wide(window, row, planes) }
+    unsafe { to_symbols_wide(window, run, channel, planes, outside) }
 }
 
 /// See [`crate::simd::from_symbols`].
+#[inline]
 pub(in crate::simd) fn from_symbols(
     window: Window,
     run: &mut [Square],
     channel: usize,
     planes: &[[u8; 4]],
-) -> [u32; RUN] {
-    assert_eq!(planes.len(), run.len() * window.raw_bits as usize);
+    escapes: &mut [u32; RUN],
+) -> bool {
+    assert!(window.raw_bits <= 4 && channel < BLOCK_CHANNELS && planes.len() == run.len() * window.raw_bits as usize);
     // SAFETY: the caller holds an `Isa` of AVX2.
-    unsafe { from_symbols_wide(window, run, channel, planes) }
+    unsafe { from_symbols_wide(window, run, channel, planes, escapes) }
 }
 
 #[target_feature(enable = "avx2")]
@@ -54,43 +65,86 @@ fn sum_words(words: __m256i) -> i32 {
     _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<1>(two)))
 }
 
-#[inline]
 #[target_feature(enable = "avx2")]
-fn to_symbols_wide(window: Window, row: &mut Row, planes: &mut Vec<u8>) -> u32 {
+fn to_symbols_wide(
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &mut Vec<u8>,
+    outside: &mut Outside,
+) -> bool {
     let limit = _mm256_set1_epi8(window.len.cast_signed());
-    let offsets = _mm256_sub_epi8(load(row), _mm256_set1_epi8(window.base.cast_signed()));
-    let outside = _mm256_cmpeq_epi8(_mm256_max_epu8(offsets, limit), offsets);
-    let offsets = _mm256_andnot_si256(outside, offsets);
-    for bit in 0..window.raw_bits {
-        let at_sign = _mm256_sll_epi16(offsets, _mm_cvtsi32_si128(7 - bit.cast_signed()));
-        planes.extend_from_slice(&_mm256_movemask_epi8(at_sign).to_le_bytes());
-    }
-    // Bits of the neighbouring byte come in from above, where no symbol has any.
-    let shifted = _mm256_srl_epi16(offsets, _mm_cvtsi32_si128(window.raw_bits.cast_signed()));
+    let base = _mm256_set1_epi8(window.base.cast_signed());
     let escape = _mm256_set1_epi8(ESCAPE.cast_signed());
-    store(row, _mm256_blendv_epi8(_mm256_and_si256(shifted, escape), escape, outside));
-    _mm256_movemask_epi8(outside).cast_unsigned()
+    let shift = _mm_cvtsi32_si128(window.raw_bits.cast_signed());
+    let mut any = _mm256_setzero_si256();
+    for (square, (mask, values)) in run.iter_mut().zip(outside.masks.iter_mut().zip(&mut outside.values)) {
+        *values = square[channel];
+        let offsets = _mm256_sub_epi8(load(values), base);
+        let beyond = _mm256_cmpeq_epi8(_mm256_max_epu8(offsets, limit), offsets);
+        if window.raw_bits > 0 {
+            let inside = _mm256_andnot_si256(beyond, offsets);
+            for bit in 0..window.raw_bits {
+                let at_sign = _mm256_sll_epi16(inside, _mm_cvtsi32_si128(7 - bit.cast_signed()));
+                planes.extend_from_slice(&_mm256_movemask_epi8(at_sign).to_le_bytes());
+            }
+        }
+        // Bits of the neighbouring byte come in from above, where no symbol has any.
+        let shifted = _mm256_and_si256(_mm256_srl_epi16(offsets, shift), escape);
+        store(&mut square[channel], _mm256_blendv_epi8(shifted, escape, beyond));
+        *mask = _mm256_movemask_epi8(beyond).cast_unsigned();
+        any = _mm256_or_si256(any, beyond);
+    }
+    _mm256_testz_si256(any, any) == 0
 }
 
 #[target_feature(enable = "avx2")]
-fn from_symbols_wide(window: Window, run: &mut [Square], channel: usize, planes: &[[u8; 4]]) -> [u32; RUN] {
-    let mut masks = [0; RUN];
+fn from_symbols_wide(
+    window: Window,
+    run: &mut [Square],
+    channel: usize,
+    planes: &[[u8; 4]],
+    escapes: &mut [u32; RUN],
+) -> bool {
+    match window.raw_bits {
+        0 => from_symbols_of::<0>(window.base, run, channel, planes, escapes),
+        1 => from_symbols_of::<1>(window.base, run, channel, planes, escapes),
+        2 => from_symbols_of::<2>(window.base, run, channel, planes, escapes),
+        3 => from_symbols_of::<3>(window.base, run, channel, planes, escapes),
+        _ => from_symbols_of::<4>(window.base, run, channel, planes, escapes),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn from_symbols_of<const RAW_BITS: usize>(
+    base: u8,
+    run: &mut [Square],
+    channel: usize,
+    mut planes: &[[u8; 4]],
+    escapes: &mut [u32; RUN],
+) -> bool {
     let escape = _mm256_set1_epi8(ESCAPE.cast_signed());
-    let base = _mm256_set1_epi8(window.base.cast_signed());
-    let raw_bits = window.raw_bits as usize;
-    let shift = _mm_cvtsi32_si128(window.raw_bits.cast_signed());
-    for (row, (square, mask)) in run.iter_mut().zip(&mut masks).enumerate() {
+    let base = _mm256_set1_epi8(base.cast_signed());
+    let mut any = _mm256_setzero_si256();
+    for (square, escapes) in run.iter_mut().zip(escapes) {
         let symbols = load(&square[channel]);
-        // Symbols are below 2^4, and raw bits at most 4.
-        let mut offsets = _mm256_sll_epi16(symbols, shift);
-        for bit in 0..raw_bits {
-            let ones = _mm256_and_si256(spread(planes[row * raw_bits + bit]), _mm256_set1_epi8(1 << bit));
-            offsets = _mm256_or_si256(offsets, ones);
+        let mut offsets = symbols;
+        for _ in 0..RAW_BITS {
+            offsets = _mm256_add_epi8(offsets, offsets);
+        }
+        if let Some((row, rest)) = planes.split_first_chunk::<RAW_BITS>() {
+            for (bit, plane) in row.iter().enumerate() {
+                offsets = _mm256_or_si256(offsets, _mm256_and_si256(spread(*plane), _mm256_set1_epi8(1 << bit)));
+            }
+            planes = rest;
         }
         store(&mut square[channel], _mm256_add_epi8(offsets, base));
-        *mask = _mm256_movemask_epi8(_mm256_cmpeq_epi8(symbols, escape)).cast_unsigned();
+        let escaped = _mm256_cmpeq_epi8(symbols, escape);
+        *escapes = _mm256_movemask_epi8(escaped).cast_unsigned();
+        any = _mm256_or_si256(any, escaped);
     }
-    masks
+    _mm256_testz_si256(any, any) == 0
 }
 
 /// All bits of byte `t` set where bit `t` of the plane is.

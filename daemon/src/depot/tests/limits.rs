@@ -80,7 +80,7 @@ fn a_put_never_evicts_what_it_continues_or_what_is_in_transfer() {
     put(&test.depot, &base).unwrap();
     assert_eq!(test.depot.announce(longer.announce.clone()).err().unwrap().kind(), ErrorKind::Busy);
     assert_eq!(matched(&test.depot, &base), 64);
-    let other = exact_context(tokens(3, 96));
+    let other = exact_context(tokens(3, 112));
     let outgoing = test.depot.fetch(FetchTarget::Prefix(scope(), tokens(1, 64)), 0).unwrap();
     assert_eq!(test.depot.announce(other.announce.clone()).err().unwrap().kind(), ErrorKind::Busy);
     drop(outgoing);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kvdepot_baselines::Baseline;
-use kvdepot_codec::{Codec, EncodeOptions, Isa, KvChunk, Level, Origin, Result, Rope, Side};
+use kvdepot_codec::{Codec, EncodeOptions, Isa, KvChunk, Level, Origin, Result, Side};
 
 /// What a chunk became: what is decoded together, in pieces.
 pub(super) type Encoded = Vec<Vec<Vec<u8>>>;
@@ -42,13 +42,14 @@ impl LevelCoder {
         if self.names_isa { format!("{name}/{}", self.isa) } else { name }
     }
 
-    fn options(&self, first_position: u64) -> EncodeOptions {
-        EncodeOptions::new(self.level).at(rope(&self.origin), first_position)
+    fn options(&self, first_position: u64) -> Result<EncodeOptions> {
+        let options = EncodeOptions::new(self.level);
+        Ok(if self.level.needs_rope() { options.at(self.origin.rope()?, first_position) } else { options })
     }
 
     fn encode(&self, chunk: &KvChunk, first_position: u64) -> Result<Encoded> {
         let mut groups = BTreeMap::<_, Vec<Vec<u8>>>::new();
-        for segment in Codec::on(self.isa).encode(chunk, &self.options(first_position))? {
+        for segment in Codec::on(self.isa).encode(chunk, &self.options(first_position)?)? {
             if segment.key.quality <= self.quality {
                 groups.entry((segment.key.layer_group, segment.key.side)).or_default().push(segment.bytes);
             }
@@ -60,11 +61,6 @@ impl LevelCoder {
         let segments: Vec<&[u8]> = segments.iter().map(Vec::as_slice).collect();
         Codec::on(self.isa).decode_layers(&segments, into).map(drop)
     }
-}
-
-/// RoPE of a dump's keys.
-pub(super) fn rope(origin: &Origin) -> Rope {
-    Rope::plain(origin.rope_theta)
 }
 
 impl Coder {

@@ -6,8 +6,6 @@ use kvdepot_baselines::{Kvtc, KvtcCalibration, KvtcOptions};
 use kvdepot_client::Result;
 use kvdepot_codec::{KvChunk, dump::KvDump};
 
-use super::coder::rope;
-
 /// Ratios that the paper's method is aimed at, before deflation.
 const TARGET_RATIOS: [f64; 2] = [8.0, 16.0];
 /// Fewest tokens that calibrate, and that are coded: beyond the first 4 and the last 128, which stay as they are.
@@ -27,9 +25,7 @@ pub(super) fn calibrate(dump: &KvDump<'_>, tokens: Range<usize>, what: &str) -> 
     }
     let chunk = dump.chunk(tokens.start, num_tokens)?;
     let first_position = dump.first_position() + tokens.start as u64;
-    let head_dim = dump.geometry().head_dim();
-    let inverse_frequencies = rope(dump.origin()).frequencies(head_dim).into_iter().map(f64::from).collect();
-    let options = KvtcOptions { inverse_frequencies, ..KvtcOptions::new(dump.rope_theta(), head_dim) };
+    let options = KvtcOptions::new(&dump.origin().rope()?, dump.geometry().head_dim());
     let calibration = KvtcCalibration::fit(&[chunk], first_position, &options)?;
     let coders = TARGET_RATIOS.map(|target_ratio| calibration.coder(target_ratio)).into();
     let note = format!("kvtc: calibrated on {num_tokens} tokens of {what}, from {} on", tokens.start);

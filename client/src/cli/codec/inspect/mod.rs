@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use clap::Args;
 use kvdepot_client::{Result, files};
 use kvdepot_codec::{
-    SegmentHeader,
+    Origin, SegmentHeader,
     container::{Container, Description},
 };
 use serde::Serialize;
@@ -116,7 +116,10 @@ impl fmt::Display for Inspection {
         writeln!(f, "tokens       {tokens} from position {}, {chunks} chunks of {chunk_tokens}", self.first_position)?;
         writeln!(f, "rope_theta   {}", self.rope_theta)?;
         for (name, value) in &self.metadata {
-            writeln!(f, "metadata     {name}, {} bytes", value.len())?;
+            match name.as_str() {
+                Origin::ROPE_SCALING => writeln!(f, "{name} {value}")?,
+                _ => writeln!(f, "metadata     {name}, {} bytes", value.len())?,
+            }
         }
         let (raw, encoded) = (text::bytes(self.raw_kv_bytes), text::bytes(self.encoded_bytes));
         writeln!(

@@ -85,6 +85,6 @@ mod tests {
     #[test]
     fn cells_reset_the_background() {
         assert_eq!(Palette::TrueColour.cell(Some(0.0), 2), "\x1b[48;2;32;40;96m  \x1b[0m");
-        assert_eq!(Palette::Colours256.cell(Some(1.0), 1), "\x1b[48;5;167m \x1b[0m");
+        assert_eq!(Palette::Colours256.cell(Some(1.0), 1), "\x1b[48;5;166m \x1b[0m");
     }
 }

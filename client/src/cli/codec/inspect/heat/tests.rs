@@ -15,7 +15,7 @@ fn the_least_error_is_light_and_the_greatest_dark() {
     let line =
         |side: &str| text.lines().find(|line| line.starts_with(side)).map(|line| line[LABEL_COLUMNS..].to_owned());
     assert_eq!(line("k").as_deref(), Some("░░██"), "{text}");
-    assert_eq!(line("v").as_deref(), Some("▒▒··"), "{text}");
+    assert_eq!(line("v").as_deref(), Some("▓▓··"), "{text}");
     assert!(text.contains("1.00e-4 ░") && text.contains("█ 1.00e-1"), "{text}");
 }
 
