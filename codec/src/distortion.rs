@@ -17,7 +17,7 @@ pub struct Distortion {
 }
 
 /// Sums up errors, in the order in which `FORMAT.md` has them summed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ErrorMeter {
     sum_of_squares: f64,
     max_error: f64,

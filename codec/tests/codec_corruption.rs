@@ -4,6 +4,7 @@
 mod common;
 
 use common::{decode_all, geometry, model_like, options, seal};
+use kvdepot_codec::container::Container;
 use kvdepot_codec::{
     Dtype, EncodeOptions, ErrorKind, Geometry, KvChunk, Level, Segment, SegmentHeader, decode_segment, encode, verify,
 };
@@ -160,6 +161,34 @@ fn a_stated_size_that_is_not_earned_allocates_nothing() {
     assert!(verify(&bytes).is_ok());
     let chunk = samples().swap_remove(0).0;
     assert_eq!(decode_into(&chunk, &bytes).unwrap_err().kind(), ErrorKind::Incompatible);
+}
+
+#[test]
+fn a_container_of_a_shape_that_is_not_earned_allocates_nothing() {
+    let (_, segment) = samples().swap_remove(0);
+    let fixed = [
+        b"KVDF".as_slice(),
+        &[1, 0, 1, 0, 0, 4, 0, 4, 0, 4, 0, 0],
+        &4096u64.to_le_bytes(),
+        &4096u32.to_le_bytes(),
+        &[0; 24],
+        &1u32.to_le_bytes(),
+    ]
+    .concat();
+    let entry = [&[0; 8], (segment.bytes.len() as u64).to_le_bytes().as_slice()].concat();
+    let checksum = xxhash_rust::xxh3::xxh3_64(&[fixed.as_slice(), &entry].concat());
+    let bytes = [fixed.as_slice(), &checksum.to_le_bytes(), &entry, &segment.bytes].concat();
+    let container = Container::parse(&bytes).unwrap();
+    assert_eq!(container.chunk(0).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn positions_up_to_the_last_one_decode() {
+    let chunk = model_like(geometry(1, 1, 8, Dtype::Bf16), 37, 11);
+    for level in [Level::Q1, Level::Q3] {
+        let options = EncodeOptions { first_position: u64::MAX, ..options(level, 1) };
+        decode_all(&chunk, &encode(&chunk, &options).unwrap()).unwrap();
+    }
 }
 
 #[test]

@@ -52,6 +52,25 @@ proptest! {
 }
 
 #[test]
+fn numbers_beyond_the_range_or_precision_of_f32_are_within_the_stated_bound_too() {
+    let cases = [
+        (Dtype::F32, 0.0, 1e30),
+        (Dtype::F32, 0.0, f32::MAX),
+        (Dtype::F32, 0.0, 1e-30),
+        (Dtype::F32, 1e-40, 1e-42),
+        (Dtype::F32, 1e6, 0.5),
+        (Dtype::Bf16, 3e38, 1e37),
+        (Dtype::F16, 60_000.0, 5_000.0),
+    ];
+    for (dtype, mean, spread) in cases {
+        let like = model_like(geometry(2, 2, 16, Dtype::F32), 70, 3);
+        let values = load(Dtype::F32, like.bytes()).into_iter().map(|x| mean + spread * (x / 8.0).clamp(-1.0, 1.0));
+        let bytes = values.flat_map(|x| common::store(dtype, x)).collect();
+        check(&KvChunk::from_bytes(geometry(2, 2, 16, dtype), 70, bytes).unwrap()).unwrap();
+    }
+}
+
+#[test]
 fn kv_of_models_shrinks_by_more_than_two_and_a_half() {
     let chunk = model_like(geometry(2, 8, 128, Dtype::Bf16), 256, 1);
     let segments = encode(&chunk, &options(Level::Q1, 1)).unwrap();

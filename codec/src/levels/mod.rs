@@ -32,7 +32,26 @@ pub(crate) struct EncodedPlanes {
     pub(crate) errors: ErrorMeter,
 }
 
+/// How far [`EncodedPlanes`] had come.
+pub(crate) struct Mark {
+    preamble_bytes: usize,
+    tiles: [usize; 2],
+    errors: ErrorMeter,
+}
+
 impl EncodedPlanes {
+    /// Where they are, to come back to.
+    fn mark(&self) -> Mark {
+        Mark { preamble_bytes: self.preamble.len(), tiles: self.tiles.lengths(), errors: self.errors }
+    }
+
+    /// Drops what was added since.
+    fn go_back(&mut self, mark: &Mark) {
+        self.preamble.truncate(mark.preamble_bytes);
+        self.tiles.truncate(mark.tiles);
+        self.errors = mark.errors;
+    }
+
     /// Forgets the planes and keeps the room.
     pub(crate) fn clear(&mut self) {
         self.preamble.clear();

@@ -175,10 +175,12 @@ fn decode_with<'a>(
     segments: impl IntoIterator<Item = &'a [u8]>,
     run: impl FnOnce(Work<'a, '_>) -> Result<()>,
 ) -> Result<KvChunk> {
+    let groups = by_group(segments)?;
+    check_earned(&geometry, &groups)?;
     let mut chunk = KvChunk::zeroed(geometry, num_tokens)?;
     let mut planes: Vec<Option<&mut [u8]>> = chunk.planes_mut().map(Some).collect();
     let mut work = Work::new();
-    for segments in by_group(segments)? {
+    for segments in groups {
         let group = Group::verify(&segments)?;
         check_shape(group.base()?, &geometry, num_tokens)?;
         let planes = group.take_planes(&mut planes)?;
@@ -204,6 +206,17 @@ fn by_group<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Vec<
         group.into_iter().map(|(_, bytes)| bytes).collect()
     });
     Ok(sorted.collect())
+}
+
+/// Checks that segments are as long as a chunk's are at least, before there is room for the chunk: a channel of a plane
+/// takes a byte of parameters.
+fn check_earned(geometry: &Geometry, groups: &[Vec<&[u8]>]) -> Result<()> {
+    let encoded_bytes = groups.iter().flatten().fold(0usize, |sum, bytes| sum.saturating_add(bytes.len()));
+    let num_channels = geometry.num_layers().saturating_mul(2).saturating_mul(geometry.channels());
+    if encoded_bytes < num_channels {
+        return Err(Error::Invalid(format!("{encoded_bytes} bytes of segments for {num_channels} channels")));
+    }
+    Ok(())
 }
 
 /// Checks that segments are of one layer group and side of one chunk, from quality 0 on without a gap.

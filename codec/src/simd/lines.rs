@@ -124,8 +124,8 @@ fn index_of(x: f32, inverse: f32, offset: f32) -> i32 {
 
 impl Grid {
     /// The value of a channel's number, however large.
-    pub(crate) fn value(&self, channel: usize, x: f32) -> i16 {
-        (index_of(x, self.inverses[channel], self.offsets[channel]) >> self.fraction_bits[channel]) as i16
+    pub(crate) fn value(&self, channel: usize, x: f32) -> i32 {
+        index_of(x, self.inverses[channel], self.offsets[channel]) >> self.fraction_bits[channel]
     }
 }
 

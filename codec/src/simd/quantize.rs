@@ -41,6 +41,12 @@ impl HeadErrors {
         Self { squares: vec![[0.0; PARTIAL_SUMS]; num_tokens], largest: [0.0; PARTIAL_SUMS] }
     }
 
+    /// Whether all errors are numbers, and none is larger than `bound`: an error that was rounded to it may be.
+    pub(crate) fn are_within(&self, bound: f64) -> bool {
+        let no_number = self.squares.as_flattened().iter().any(|square| square.is_nan());
+        !no_number && self.largest.iter().all(|&largest| f64::from(largest) < bound || largest == 0.0)
+    }
+
     /// Forgets all errors.
     pub(crate) fn clear(&mut self) {
         self.squares.fill([0.0; PARTIAL_SUMS]);

@@ -32,6 +32,17 @@ impl TileWriter {
         self.index.extend_from_slice(&length.to_le_bytes());
     }
 
+    /// Bytes of the index and of the tiles, for [`Self::truncate`].
+    pub(crate) fn lengths(&self) -> [usize; 2] {
+        [self.index.len(), self.tiles.len()]
+    }
+
+    /// Drops the tiles that were added since there were as many bytes.
+    pub(crate) fn truncate(&mut self, [index, tiles]: [usize; 2]) {
+        self.index.truncate(index);
+        self.tiles.truncate(tiles);
+    }
+
     /// The index.
     pub(crate) fn index(&self) -> &[u8] {
         &self.index

@@ -168,7 +168,9 @@ impl<'a> Decoder<'a> {
     /// Checks that the stream is used up: no word is left, and every coder is where its encoder started.
     pub(crate) fn finish(self) -> Result<()> {
         let words_left = self.words.words.len().wrapping_sub(self.words.next);
-        if words_left != 0 || self.states.iter().any(|&state| state != STATE_FLOOR) {
+        // A fuzzer's changes hardly ever end well, and would not get to what is behind the symbols.
+        let checked = !cfg!(fuzzing);
+        if checked && (words_left != 0 || self.states.iter().any(|&state| state != STATE_FLOOR)) {
             return Err(self.corrupt(format!("{words_left} words are left, or a coder ends off its start")));
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::spread::{Spread, channel_step, lines_of_head};
 use super::steps::scales;
 use crate::element::Element;
 use crate::levels::values;
-use crate::levels::{EncodedPlanes, Surroundings, not_finite};
+use crate::levels::{EncodedPlanes, Mark, Surroundings, not_finite};
 use crate::model::Model;
 use crate::plane::{Plane, PlaneShape};
 use crate::rope::Turns;
@@ -32,13 +32,33 @@ pub(in crate::levels) fn encode_plane<E: Element>(
     around: &Surroundings,
     out: &mut [EncodedPlanes],
 ) -> Result<()> {
-    let shape = plane.shape;
     check_finite::<E>(isa, plane)?;
+    let marks: Vec<Mark> = out.iter().map(EncodedPlanes::mark).collect();
+    let exact_tokens = around.exact_tokens.min(plane.shape.num_tokens);
+    if !code_plane::<E>(isa, plane, recipe, around, exact_tokens, out) {
+        out.iter_mut().zip(&marks).for_each(|(out, mark)| out.go_back(mark));
+        code_plane::<E>(isa, plane, recipe, around, plane.shape.num_tokens, out);
+    }
+    Ok(())
+}
+
+/// Adds a plane whose first tokens are exact; gives whether the errors of the others are as the recipe wants them.
+///
+/// They are not where numbers are beyond the range or the precision of f32: elements near the ends of it, means that are
+/// large against all deviations, f16 that rounds to infinity.
+fn code_plane<E: Element>(
+    isa: Isa,
+    plane: &Plane<'_>,
+    recipe: Recipe,
+    around: &Surroundings,
+    exact_tokens: usize,
+    out: &mut [EncodedPlanes],
+) -> bool {
+    let shape = plane.shape;
     let turns = match plane.side {
         Side::K => around.turns.as_deref(),
         Side::V => None,
     };
-    let exact_tokens = around.exact_tokens.min(shape.num_tokens);
     let mut rooms: Vec<Room> = (0..TILES.min(shape.num_kv_heads)).map(|_| Room::new(&shape)).collect();
     let lines = &mut rooms[0].lines;
     let spreads: Vec<Spread> = (0..shape.num_kv_heads)
@@ -49,6 +69,8 @@ pub(in crate::levels) fn encode_plane<E: Element>(
         .collect();
     let steps = PlaneSteps::new(recipe, plane.side, around.key_spread, &spreads, out.len());
     steps.write_preamble(plane, exact_tokens, &mut out[0].preamble);
+    let limit = recipe.error_limit(plane.side, steps.step);
+    let mut within = true;
     let heads: Vec<usize> = (0..shape.num_kv_heads).collect();
     let mut exponents = steps.exponents.chunks(shape.head_dim);
     for heads in heads.chunks(TILES) {
@@ -62,11 +84,13 @@ pub(in crate::levels) fn encode_plane<E: Element>(
             })
             .collect();
         for (&head, coder) in heads.iter().zip(&coded) {
-            coder.measure::<E>(isa, plane, head, turns, exact_tokens, out);
+            let errors = coder.measure::<E>(isa, plane, head, turns, exact_tokens, out.len());
+            within &= errors.iter().all(|errors| errors.are_within(limit));
+            out.iter_mut().zip(&errors).for_each(|(out, errors)| out.errors.add_head(errors, shape.head_dim));
         }
-        push_tiles(isa, &mut coded, out);
+        within &= push_tiles(isa, &mut coded, out);
     }
-    Ok(())
+    within
 }
 
 fn check_finite<E: Element>(isa: Isa, plane: &Plane<'_>) -> Result<()> {
@@ -218,13 +242,14 @@ impl<'r> HeadCoder<'r> {
         head: usize,
         turns: Option<&Turns>,
         exact_tokens: usize,
-        out: &mut [EncodedPlanes],
-    ) {
+        qualities: usize,
+    ) -> Vec<HeadErrors> {
         let head_dim = self.channels.len();
         let [mut line, mut exact] = [vec![0.0; head_dim], vec![0.0; head_dim]];
         let mut elements = vec![0; head_dim * E::BYTES];
-        let knowledge: Vec<Knowledge> = (0..out.len()).map(|quality| self.knowledge(quality)).collect();
-        let mut errors: Vec<HeadErrors> = out.iter().map(|_| HeadErrors::new(plane.shape.num_tokens)).collect();
+        let knowledge: Vec<Knowledge> = (0..qualities).map(|quality| self.knowledge(quality)).collect();
+        let mut errors: Vec<HeadErrors> =
+            knowledge.iter().map(|_| HeadErrors::new(plane.shape.num_tokens)).collect();
         for token in exact_tokens..plane.shape.num_tokens {
             simd::widen::<E>(isa, plane.head_line(token, head), &mut exact);
             for (knowledge, errors) in knowledge.iter().zip(&mut errors) {
@@ -239,7 +264,7 @@ impl<'r> HeadCoder<'r> {
                 simd::measure(isa, token, &exact, &line, errors);
             }
         }
-        out.iter_mut().zip(&errors).for_each(|(out, errors)| out.errors.add_head(errors, head_dim));
+        errors
     }
 
     /// What is known with the quality layers up to one.
@@ -258,18 +283,21 @@ impl<'r> HeadCoder<'r> {
     }
 }
 
-/// Adds the tiles of some heads to each layer.
-fn push_tiles(isa: Isa, heads: &mut [HeadCoder<'_>], out: &mut [EncodedPlanes]) {
+/// Adds the tiles of some heads to each layer; gives whether escapes can say all values.
+fn push_tiles(isa: Isa, heads: &mut [HeadCoder<'_>], out: &mut [EncodedPlanes]) -> bool {
+    let mut all_said = true;
     for (quality, out) in out.iter_mut().enumerate() {
         let parts: Vec<TileParts> = heads.iter_mut().map(|head| TileParts::new(isa, head, quality)).collect();
         let models: Vec<Vec<_>> = parts.iter().map(|parts| parts.models.clone()).collect();
         let rows: Vec<&TileRows> = heads.iter().map(|head| &head.room.values).collect();
         let streams = simd::encode_tiles(isa, &models, &rows);
         for (stream, parts) in streams.into_iter().zip(parts) {
+            all_said &= !parts.unsaid;
             let coded = parts.into_tile(stream);
             out.tiles.push(|tiles| coded.write(tiles));
         }
     }
+    all_said
 }
 
 /// The parts of one head's tile in one layer.
@@ -279,6 +307,8 @@ struct TileParts {
     models: Vec<Option<&'static Model>>,
     raw: Vec<u8>,
     escapes: Vec<u8>,
+    /// Whether a value is beyond what an escape can say.
+    unsaid: bool,
 }
 
 impl TileParts {
@@ -320,13 +350,14 @@ impl TileParts {
     fn code_values(&mut self, isa: Isa, head: &mut HeadCoder<'_>, channel: usize, code: ChannelCode) {
         let HeadCoder { room, grid, channels, .. } = head;
         let Room { lines, values: rows, .. } = &mut **room;
-        let escapes = &mut self.escapes;
-        values::to_symbols(isa, code.values().window, rows, channel, &mut self.raw, |token, value| {
+        let Self { raw, escapes, unsaid, .. } = self;
+        values::to_symbols(isa, code.values().window, rows, channel, raw, |token, value| {
             let exact = match value.cast_signed() {
                 -127 | 127 => grid.value(channel, lines[token * channels.len() + channel]),
-                value => i16::from(value),
+                value => i32::from(value),
             };
-            escapes.extend_from_slice(&exact.to_le_bytes());
+            *unsaid |= i16::try_from(exact).is_err();
+            escapes.extend_from_slice(&(exact as i16).to_le_bytes());
         });
     }
 

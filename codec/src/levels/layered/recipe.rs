@@ -54,6 +54,15 @@ impl Recipe {
             Self::Layered => Some(1),
         }
     }
+
+    /// The error below which those of a plane of this step have to be, for values to stand for its elements.
+    pub(super) fn error_limit(self, side: Side, step: f32) -> f64 {
+        match self {
+            // Less by more than the rounding of errors to f32.
+            Self::NearLossless => largest_error(side, step) * (1.0 - 1.0 / 1_048_576.0),
+            Self::Layered => f64::INFINITY,
+        }
+    }
 }
 
 /// The largest error that a plane of Q1 of this step can have.
