@@ -9,7 +9,8 @@ use kvdepot_codec::{Dtype, EncodeOptions, Geometry, KvChunk, Level, Origin, Rope
 use safetensors::tensor::TensorView;
 
 /// Layers, kv heads, head dimension, tokens: parts and wholes of rows, blocks and pairs of tiles.
-const SHAPES: [[u32; 4]; 6] = [[1, 1, 4, 3], [2, 2, 6, 9], [1, 3, 5, 33], [1, 1, 33, 32], [1, 2, 33, 33], [1, 1, 3, 70]];
+const SHAPES: [[u32; 4]; 6] =
+    [[1, 1, 4, 3], [2, 2, 6, 9], [1, 3, 5, 33], [1, 1, 33, 32], [1, 2, 33, 33], [1, 1, 3, 70]];
 const DTYPES: [Dtype; 3] = [Dtype::Bf16, Dtype::F16, Dtype::F32];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -113,9 +114,9 @@ fn case(shape: [u32; 4], dtype: Dtype, fill: u8) -> Vec<u8> {
     bytes.extend_from_slice(&40u64.to_le_bytes());
     bytes.extend_from_slice(&10_000f64.to_le_bytes());
     bytes.push(u8::from(shape[1] == 2));
-    [8.0, 1.0, 4.0, 8192.0f64].map(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+    bytes.extend([8.0, 1.0, 4.0, 8192.0f64].iter().flat_map(|number| number.to_le_bytes()));
     bytes.extend_from_slice(&[fill, 7]);
-    [1.0, 2.0f32].map(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+    bytes.extend([1.0, 2.0f32].iter().flat_map(|number| number.to_le_bytes()));
     bytes.extend_from_slice(&[5, 0, 0, 0, 0x80, 0x42, 9, 0, 0, 0, 0, 0x4a]);
     bytes
 }

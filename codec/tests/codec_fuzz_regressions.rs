@@ -1,5 +1,6 @@
 //! Promise: what fuzzing has found stays found. The corpora of `codec/fuzz` and the inputs that once failed are replayed
 //! through the functions of its targets.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 #[path = "../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets are outside of the crate")]
