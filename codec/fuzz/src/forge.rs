@@ -63,7 +63,7 @@ pub fn make_header_plausible(bytes: &mut [u8]) {
         bytes[11] = 0;
         bytes[40..56].fill(0);
     }
-    [56, 64, 72].map(|at| number_or(bytes, at, 0.0));
+    [56, 64, 72].into_iter().for_each(|at| number_or(bytes, at, 0.0));
 }
 
 /// Cuts the lengths of tiles to what is there; the last tile takes what is left.

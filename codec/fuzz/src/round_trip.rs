@@ -93,7 +93,7 @@ impl Case {
             0 => rest.iter().copied().chain([0]).cycle().take(geometry.kv_bytes(num_tokens)).collect(),
             _ => self.noise(geometry, num_tokens * token_elements),
         };
-        if self.fill % 3 > 0 {
+        if !self.fill.is_multiple_of(3) {
             put_overrides(geometry.dtype(), self.fill % 3 == 1, rest, &mut bytes);
         }
         KvChunk::from_bytes(geometry, num_tokens, bytes).expect("bytes of this geometry")

@@ -38,7 +38,7 @@ pub fn decode_layers(input: &[u8]) {
         if !wants_raw_header(layer) {
             make_header_plausible(layer);
             // Everything that must agree: all but the quality layer and the length of the preamble.
-            [6..7, 8..28, 32..56].map(|range| layer[range.clone()].copy_from_slice(&base[range]));
+            [6..7, 8..28, 32..56].into_iter().for_each(|range| layer[range.clone()].copy_from_slice(&base[range]));
             layer[7] = quality;
             make_index_plausible(layer);
         }
