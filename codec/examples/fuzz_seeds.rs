@@ -9,7 +9,8 @@ use kvdepot_codec::{Dtype, EncodeOptions, Geometry, KvChunk, Level, Origin, Rope
 use safetensors::tensor::TensorView;
 
 /// Layers, kv heads, head dimension, tokens: parts and wholes of rows, blocks and pairs of tiles.
-const SHAPES: [[u32; 4]; 6] = [[1, 1, 4, 3], [2, 2, 6, 9], [1, 3, 5, 33], [1, 1, 33, 32], [1, 2, 33, 33], [1, 1, 3, 70]];
+const SHAPES: [[u32; 4]; 6] =
+    [[1, 1, 4, 3], [2, 2, 6, 9], [1, 3, 5, 33], [1, 1, 33, 32], [1, 2, 33, 33], [1, 1, 3, 70]];
 const DTYPES: [Dtype; 3] = [Dtype::Bf16, Dtype::F16, Dtype::F32];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

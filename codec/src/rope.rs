@@ -128,7 +128,9 @@ impl Turns {
         for token in 0..num_tokens {
             // Products drift by a rounding each; a fresh start every 64 keeps them below the precision of f32.
             if token % 64 == 0 {
-                let exact = |frequency: &f64| (position.first_position.saturating_add(token as u64) as f64 * frequency).sin_cos();
+                let exact = |frequency: &f64| {
+                    (position.first_position.saturating_add(token as u64) as f64 * frequency).sin_cos()
+                };
                 angles = frequencies.iter().map(exact).collect();
             }
             turns.cos.extend(angles.iter().map(|(_, cos)| *cos as f32));

@@ -169,7 +169,8 @@ fn check(chunk: &KvChunk, options: &EncodeOptions, segments: &[Segment]) {
     for quality in 0..Level::MAX_QUALITIES {
         let present = segments.iter().filter(|segment| segment.key.quality <= quality);
         let present: Vec<&[u8]> = present.map(|segment| segment.bytes.as_slice()).collect();
-        let decoded = Codec::on(Isa::SCALAR).decode(geometry, num_tokens, present.iter().copied()).expect("own segments");
+        let decoded =
+            Codec::on(Isa::SCALAR).decode(geometry, num_tokens, present.iter().copied()).expect("own segments");
         for isa in others() {
             let other = Codec::on(isa).decode(geometry, num_tokens, present.iter().copied()).expect("own segments");
             assert!(other == decoded, "{level} on {isa} gives other elements");

@@ -1,8 +1,6 @@
 //! Segments: forged ones are an error or elements, and the same on every instruction set.
 
-use kvdepot_codec::{
-    Codec, Error, ErrorKind, Geometry, Isa, KvChunk, Result, SegmentHeader, error_bound, verify,
-};
+use kvdepot_codec::{Codec, Error, ErrorKind, Geometry, Isa, KvChunk, Result, SegmentHeader, error_bound, verify};
 
 use super::forge::{HEADER_BYTES, MAGIC, make_header_plausible, make_index_plausible, seal, u16_at, wants_raw_header};
 
@@ -54,7 +52,8 @@ pub fn decode_layers(input: &[u8]) {
 
 /// The parts of an input that begin with the magic and are long enough for a header, but no more than there are layers.
 fn cut(input: &[u8]) -> Vec<Vec<u8>> {
-    let mut starts: Vec<usize> = input.windows(4).enumerate().filter(|(_, four)| four == MAGIC).map(|at| at.0).collect();
+    let mut starts: Vec<usize> =
+        input.windows(4).enumerate().filter(|(_, four)| four == MAGIC).map(|at| at.0).collect();
     starts.push(input.len());
     let parts = starts.windows(2).map(|ends| input[ends[0]..ends[1]].to_vec());
     parts.filter(|part| part.len() >= HEADER_BYTES).take(MAX_LAYERS).collect()

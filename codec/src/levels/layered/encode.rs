@@ -248,8 +248,7 @@ impl<'r> HeadCoder<'r> {
         let [mut line, mut exact] = [vec![0.0; head_dim], vec![0.0; head_dim]];
         let mut elements = vec![0; head_dim * E::BYTES];
         let knowledge: Vec<Knowledge> = (0..qualities).map(|quality| self.knowledge(quality)).collect();
-        let mut errors: Vec<HeadErrors> =
-            knowledge.iter().map(|_| HeadErrors::new(plane.shape.num_tokens)).collect();
+        let mut errors: Vec<HeadErrors> = knowledge.iter().map(|_| HeadErrors::new(plane.shape.num_tokens)).collect();
         for token in exact_tokens..plane.shape.num_tokens {
             simd::widen::<E>(isa, plane.head_line(token, head), &mut exact);
             for (knowledge, errors) in knowledge.iter().zip(&mut errors) {
