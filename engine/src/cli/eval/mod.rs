@@ -5,6 +5,7 @@
 
 mod baselines;
 mod coded;
+mod labels;
 mod measure;
 mod passage;
 mod plot;

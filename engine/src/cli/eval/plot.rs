@@ -1,5 +1,8 @@
 //! The picture: KL divergence over bits per value, as SVG whose text is drawn by whoever shows it.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use kvdepot_client::files;
@@ -9,6 +12,7 @@ use plotters::coord::combinators::LogCoord;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
+use super::labels::{self, Pixels};
 use super::report::{Evaluation, Row};
 use super::scheme::Kind;
 
@@ -42,11 +46,16 @@ fn draw(rows: &[Row], context_tokens: usize) -> anyhow::Result<String> {
     area.fill(&WHITE)?;
     let bounds = Bounds::of(rows);
     let mut chart = frame(&area, context_tokens, bounds)?;
+    let points: Vec<_> = rows.iter().map(|row| chart.backend_coord(&bounds.point(row))).collect();
+    let names: Vec<_> = rows.iter().map(name).collect();
+    let marks = rows.iter().zip(labels::offsets(&points, &names)).zip(names);
+    let marks: Vec<_> =
+        marks.map(|((row, offset), name)| Mark { row, place: bounds.point(row), name, offset }).collect();
     let mut colours = FAMILIES.iter().cycle();
-    for family in rows.chunk_by(|a, b| a.family == b.family) {
-        match family[0].kind {
-            Kind::Level => draw_levels(&mut chart, family, bounds, *colours.next().unwrap_or(&TEXT))?,
-            Kind::Baseline => draw_baselines(&mut chart, family, bounds)?,
+    for family in marks.chunk_by(|a, b| a.row.family == b.row.family) {
+        match family[0].row.kind {
+            Kind::Level => draw_levels(&mut chart, family, *colours.next().unwrap_or(&TEXT))?,
+            Kind::Baseline => draw_baselines(&mut chart, family)?,
         }
     }
     area.present()?;
@@ -102,86 +111,42 @@ fn frame<'a>(area: &Area<'a>, context_tokens: usize, bounds: Bounds) -> anyhow::
     Ok(chart)
 }
 
+/// A row in the picture.
+struct Mark<'a> {
+    row: &'a Row,
+    /// Bits and divergence.
+    place: (f64, f64),
+    name: String,
+    /// Of the name from the place.
+    offset: Pixels,
+}
+
+impl Mark<'_> {
+    fn label(&self, colour: RGBColor) -> Text<'static, Pixels, String> {
+        Text::new(self.name.clone(), self.offset, (FONT, 14).into_font().color(&colour))
+    }
+}
+
+fn name(row: &Row) -> String {
+    if row.kl > 0.0 { row.name.clone() } else { format!("{}, exact", row.name) }
+}
+
 /// The rows of one level as a line with a dot for each.
-fn draw_levels(chart: &mut Chart<'_>, rows: &[Row], bounds: Bounds, colour: RGBColor) -> anyhow::Result<()> {
-    let points = rows.iter().map(|row| bounds.point(row));
-    chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
-    chart.draw_series(rows.iter().map(|row| {
-        EmptyElement::at(bounds.point(row)) + Circle::new((0, 0), 5, colour.filled()) + label(row, colour)
-    }))?;
+fn draw_levels(chart: &mut Chart<'_>, marks: &[Mark<'_>], colour: RGBColor) -> anyhow::Result<()> {
+    chart.draw_series(LineSeries::new(marks.iter().map(|mark| mark.place), colour.stroke_width(2)))?;
+    chart.draw_series(
+        marks
+            .iter()
+            .map(|mark| EmptyElement::at(mark.place) + Circle::new((0, 0), 5, colour.filled()) + mark.label(colour)),
+    )?;
     Ok(())
 }
 
 /// The rows of a baseline as crosses.
-fn draw_baselines(chart: &mut Chart<'_>, rows: &[Row], bounds: Bounds) -> anyhow::Result<()> {
-    chart.draw_series(rows.iter().map(|row| {
+fn draw_baselines(chart: &mut Chart<'_>, marks: &[Mark<'_>]) -> anyhow::Result<()> {
+    chart.draw_series(marks.iter().map(|mark| {
         let cross = Cross::new((0, 0), 5, BASELINES.stroke_width(2));
-        EmptyElement::at(bounds.point(row)) + cross + label(row, BASELINES)
+        EmptyElement::at(mark.place) + cross + mark.label(BASELINES)
     }))?;
     Ok(())
-}
-
-/// The row's name, to the upper right of its point.
-fn label(row: &Row, colour: RGBColor) -> Text<'static, (i32, i32), String> {
-    let text = if row.kl > 0.0 { row.name.clone() } else { format!("{}, exact", row.name) };
-    Text::new(text, (8, -18), (FONT, 14).into_font().color(&colour))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(name: &str, family: &str, kind: Kind, bits_per_value: f64, kl: f64) -> Row {
-        Row {
-            name: name.to_owned(),
-            family: family.to_owned(),
-            kind,
-            lossless: kl == 0.0,
-            bits_per_value,
-            ratio: 16.0 / bits_per_value,
-            bytes: 1,
-            perplexity: 10.0,
-            kl,
-            top1_agreement: 1.0,
-            retrieval_accuracy: 1.0,
-        }
-    }
-
-    fn rows() -> Vec<Row> {
-        vec![
-            row("q0", "q0", Kind::Level, 10.5, 0.0),
-            row("q1", "q1", Kind::Level, 5.6, 0.0004),
-            row("q2", "q2", Kind::Level, 4.06, 0.0117),
-            row("q3:1", "q3", Kind::Level, 1.7, 0.09),
-            row("q3:2", "q3", Kind::Level, 2.8, 0.02),
-            row("q3:3", "q3", Kind::Level, 4.1, 0.009),
-            row("cachegen-32", "cachegen", Kind::Baseline, 5.96, 0.022),
-            row("cachegen-16", "cachegen", Kind::Baseline, 4.96, 0.051),
-            row("int8", "int8", Kind::Baseline, 8.25, 0.0003),
-        ]
-    }
-
-    #[test]
-    fn axes_leave_a_place_for_nothing_and_room_for_names() {
-        let bounds = Bounds::of(&rows());
-        assert!((bounds.min_kl / 1e-4 - 1.0).abs() < 1e-9, "{bounds:?}");
-        assert!(bounds.max_kl > 0.1 && bounds.max_kl < 0.3, "{bounds:?}");
-        assert!(bounds.max_bits > 10.5);
-        assert_eq!(bounds.point(&rows()[0]), (10.5, bounds.min_kl));
-    }
-
-    #[test]
-    fn a_picture_without_losses_is_drawn_too() {
-        let svg = draw(&rows()[..1], 768).unwrap();
-        assert!(svg.contains("q0, exact"), "{svg}");
-    }
-
-    #[test]
-    fn levels_of_one_family_are_joined_and_baselines_are_not() {
-        let svg = draw(&rows(), 768).unwrap();
-        assert_eq!(svg.matches("<circle").count(), 6);
-        for row in rows() {
-            assert!(svg.contains(&row.name), "{svg}");
-        }
-    }
 }
