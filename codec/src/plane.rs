@@ -25,11 +25,13 @@ impl PlaneShape {
     }
 
     /// Bytes of one token: all heads.
+    #[inline]
     pub(crate) fn token_bytes(&self) -> usize {
         self.num_kv_heads * self.head_bytes()
     }
 
     /// Bytes of one head of one token.
+    #[inline]
     pub(crate) fn head_bytes(&self) -> usize {
         self.head_dim * self.element_bytes
     }
@@ -40,11 +42,13 @@ impl PlaneShape {
     }
 
     /// Channels of a block.
+    #[inline]
     pub(crate) fn block_channels(&self, block: usize) -> usize {
         (self.head_dim - block * BLOCK_CHANNELS).min(BLOCK_CHANNELS)
     }
 
     /// Where the elements of a block of a head of a token lie in a plane.
+    #[inline]
     fn range(&self, token: usize, head: usize, block: usize) -> std::ops::Range<usize> {
         let channel = head * self.head_dim + block * BLOCK_CHANNELS;
         let start = token * self.token_bytes() + channel * self.element_bytes;

@@ -29,33 +29,39 @@ impl TileRows {
     }
 
     /// Channels held.
+    #[inline]
     pub(crate) fn num_channels(&self) -> usize {
         self.num_channels
     }
 
     /// Tokens of each channel.
+    #[inline]
     pub(crate) fn num_tokens(&self) -> usize {
         self.num_tokens
     }
 
     /// Rows of each channel.
+    #[inline]
     pub(crate) fn rows_per_channel(&self) -> usize {
         self.num_tokens.div_ceil(LANES)
     }
 
     /// The rows of a block, `[row][channel][token]`.
+    #[inline]
     pub(crate) fn block(&self, block: usize) -> &[Square] {
         let rows = self.rows_per_channel();
         &self.squares[block * rows..(block + 1) * rows]
     }
 
     /// The rows of a block, to write.
+    #[inline]
     pub(crate) fn block_mut(&mut self, block: usize) -> &mut [Square] {
         let rows = self.rows_per_channel();
         &mut self.squares[block * rows..(block + 1) * rows]
     }
 
     /// The rows of a block, the short one apart.
+    #[inline]
     pub(crate) fn split_block_mut(&mut self, block: usize) -> SplitRows<'_> {
         let (num_whole, short_tokens) = (self.num_tokens / LANES, self.num_tokens % LANES);
         let (whole, short) = self.block_mut(block).split_at_mut(num_whole);

@@ -137,7 +137,7 @@ mod tests {
             (changed(|rope| rope.kind = "yarn".to_owned()), "\"yarn\" is not known"),
             (changed(|rope| drop(rope.parameters.remove(0))), "without factor"),
             (changed(|rope| rope.parameters.push(("mscale".to_owned(), 1.0))), "mscale 1"),
-            (changed(|rope| rope.parameters[0].1 = -1.0), "-1"),
+            (changed(|rope| rope.parameters.iter_mut().for_each(|(_, value)| *value = -1.0)), "-1"),
             (changed(|rope| rope.theta = 0.0), "theta: 0"),
         ] {
             assert_eq!(refused.kind(), ErrorKind::Incompatible, "{refused}");

@@ -32,6 +32,15 @@ pub(crate) struct EncodedPlanes {
     pub(crate) errors: ErrorMeter,
 }
 
+impl EncodedPlanes {
+    /// Forgets the planes and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.preamble.clear();
+        self.tiles.clear();
+        self.errors = ErrorMeter::default();
+    }
+}
+
 /// What is left to decode of a segment.
 #[derive(Debug)]
 pub(crate) struct LayerParts<'a> {

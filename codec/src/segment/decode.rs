@@ -13,7 +13,7 @@ use crate::cursor::Cursor;
 use crate::levels::LayerParts;
 use crate::plane::PlaneShape;
 use crate::tile::index::{ENTRY_BYTES, TileReader};
-use crate::{Error, Geometry, Isa, KvChunk, Result, Side, levels};
+use crate::{Error, Geometry, Isa, KvChunk, Result, SegmentKey, Side, levels};
 
 /// Checks that `bytes` are a whole segment, unchanged since it was encoded: header, and checksum over all bytes.
 ///
@@ -208,26 +208,25 @@ fn by_group<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Vec<
 
 /// Checks that segments are of one layer group and side of one chunk, from quality 0 on without a gap.
 fn check_together(headers: &[SegmentHeader]) -> Result<()> {
+    if let Some(key) = headers.first().map(SegmentHeader::key).filter(|key| key.quality != 0) {
+        let SegmentKey { quality, side, .. } = key;
+        return Err(Error::Invalid(format!("quality layer {quality} of {side:?} without those below it")));
+    }
     for (quality, pair) in (1..).zip(headers.windows(2)) {
         let [below, header] = pair else { continue };
         if !header.refines(below) || header.key().quality != quality {
-            let (key, side, layer) = (header.key(), header.key().side, header.first_layer());
-            if key == below.key() {
-                return Err(Error::Invalid(format!("two segments hold {side:?} of layer {layer}")));
-            }
-            return Err(Error::Invalid(format!(
-                "quality layer {} of {side:?} of layer {layer} does not refine \
-                what is there",
-                key.quality
-            )));
+            return Err(not_together(header, below));
         }
     }
-    match headers.first().map(|header| header.key()) {
-        Some(key) if key.quality != 0 => {
-            Err(Error::Invalid(format!("quality layer {} of {:?} without those below it", key.quality, key.side)))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
+}
+
+fn not_together(header: &SegmentHeader, below: &SegmentHeader) -> Error {
+    let (SegmentKey { quality, side, .. }, layer) = (header.key(), header.first_layer());
+    Error::Invalid(match header.key() == below.key() {
+        true => format!("two segments hold {side:?} of layer {layer}"),
+        false => format!("quality layer {quality} of {side:?} of layer {layer} does not refine what is there"),
+    })
 }
 
 fn check_shape(header: &SegmentHeader, geometry: &Geometry, num_tokens: usize) -> Result<()> {

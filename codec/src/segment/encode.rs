@@ -91,15 +91,18 @@ impl EncodeOptions {
 pub fn encode(chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
     let isa = Isa::best();
     let around = surroundings(isa, chunk, options)?;
-    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side);
-    let segments = options.groups(chunk.geometry()).into_par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+    let encode =
+        |rooms: &mut Vec<_>, (layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side, rooms);
+    let groups = options.groups(chunk.geometry()).into_par_iter();
+    let segments = groups.map_init(Vec::new, encode).collect::<Result<Vec<_>>>()?;
     Ok(sorted(segments))
 }
 
 /// [`encode`] with one instruction set and one thread.
 pub(super) fn encode_on(isa: Isa, chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
     let around = surroundings(isa, chunk, options)?;
-    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side);
+    let mut rooms = Vec::new();
+    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side, &mut rooms);
     let segments = options.groups(chunk.geometry()).into_iter().map(encode).collect::<Result<Vec<_>>>()?;
     Ok(sorted(segments))
 }
@@ -140,7 +143,7 @@ pub(super) fn encode_group_on(
     layer_group: u16,
     side: Side,
 ) -> Result<Vec<Segment>> {
-    encode_planes(isa, chunk, options, &surroundings(isa, chunk, options)?, layer_group, side)
+    encode_planes(isa, chunk, options, &surroundings(isa, chunk, options)?, layer_group, side, &mut Vec::new())
 }
 
 /// RoPE and position, where the level needs them.
@@ -159,6 +162,7 @@ fn surroundings(isa: Isa, chunk: &KvChunk, options: &EncodeOptions) -> Result<Su
     Ok(Surroundings::new(isa, options.level, chunk, position(options)?, exact_tokens))
 }
 
+/// Encodes a group's planes; `rooms` is room for what they encode to, to be kept from group to group.
 fn encode_planes(
     isa: Isa,
     chunk: &KvChunk,
@@ -166,6 +170,7 @@ fn encode_planes(
     around: &Surroundings,
     layer_group: u16,
     side: Side,
+    rooms: &mut Vec<EncodedPlanes>,
 ) -> Result<Vec<Segment>> {
     let layers = options.layers(chunk.geometry(), layer_group);
     if layers.is_empty() {
@@ -179,17 +184,17 @@ fn encode_planes(
         let limit = bounds::MAX_SEGMENT_BYTES;
         return Err(Error::Invalid(format!("a segment may take {bound} bytes, the limit is {limit}")));
     }
-    let mut qualities: Vec<EncodedPlanes> = Vec::new();
-    qualities.resize_with(usize::from(options.level.qualities(side)), EncodedPlanes::default);
+    rooms.resize_with(usize::from(options.level.qualities(side)), EncodedPlanes::default);
+    rooms.iter_mut().for_each(EncodedPlanes::clear);
     let position = position(options)?.filter(|_| side == Side::K);
-    if let (Some(position), Some(base)) = (&position, qualities.first_mut()) {
+    if let (Some(position), Some(base)) = (&position, rooms.first_mut()) {
         RopeFields::write_scaling(position, &mut base.preamble);
     }
     for layer in layers.clone() {
-        levels::encode_plane(isa, options.level, &Plane::of_chunk(chunk, layer, side), around, &mut qualities)?;
+        levels::encode_plane(isa, options.level, &Plane::of_chunk(chunk, layer, side), around, rooms)?;
     }
     let rope = position.map(|position| RopeFields::new(&position));
-    let segments = (0..).zip(qualities).map(|(quality, planes)| {
+    let segments = (0..).zip(rooms).map(|(quality, planes)| {
         let key = SegmentKey { quality, layer_group, side };
         let header = SegmentHeader {
             key,
@@ -203,7 +208,7 @@ fn encode_planes(
             preamble_bytes: planes.preamble.len(),
             encoded_bytes: 0,
         };
-        seal(header, &planes)
+        seal(header, planes)
     });
     Ok(segments.collect())
 }

@@ -5,7 +5,7 @@ use super::isa::Kind;
 use super::turn::turn;
 use crate::element::Element;
 use crate::plane::{BlockViewMut, PlaneShape};
-use crate::rows::Square;
+use crate::rows::{BLOCK_CHANNELS, Square};
 use crate::tile::rans::LANES;
 
 /// The elements of the magnitudes 0 to 15 of a token's values, byte by byte from the lowest: those of the negative values
@@ -73,7 +73,8 @@ pub(crate) fn dequantize<E: Element>(
         }
         _ => false,
     };
-    for values in blocks {
+    let whole = shape.num_tokens.is_multiple_of(LANES) && shape.head_dim.is_multiple_of(BLOCK_CHANNELS);
+    for values in blocks.iter().filter(|_| !wide || !whole) {
         let mut view = BlockViewMut::new(shape, plane, values.head, values.block);
         for (row, (square, tables)) in values.rows.iter().zip(dequantizer.tables.chunks(LANES)).enumerate() {
             if !wide || shape.square_start(row * LANES, values.head, values.block).is_none() {

@@ -1,4 +1,4 @@
-//! Several tiles from symbols at once.
+//! Tiles from symbols.
 
 use super::Isa;
 use super::isa::Kind;
@@ -6,26 +6,38 @@ use crate::model::Model;
 use crate::rows::TileRows;
 use crate::tile::rans::Encoder;
 
-/// Encodes the symbols of up to [`TILES`](super::TILES) tiles.
+/// Encodes the symbols of some tiles.
 ///
 /// `models`: each tile's channels; those without a model are not coded. Every coded symbol has slots in its model.
 pub(crate) fn encode_tiles(isa: Isa, models: &[Vec<Option<&'static Model>>], rows: &[&TileRows]) -> Vec<Encoder> {
-    let mut encoders: Vec<Encoder> =
-        rows.iter().map(|rows| Encoder::new(rows.num_channels() * rows.num_tokens(), rows.num_tokens())).collect();
-    match isa.kind() {
-        Kind::Scalar => encode_scalar(&mut encoders, models, rows),
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::encode_tiles(&mut encoders, models, rows),
-    }
-    encoders
+    let tiles = models.iter().zip(rows);
+    let encode = |(models, rows): (&Vec<_>, &&TileRows)| {
+        let encoder = Encoder::new(rows.num_channels() * rows.num_tokens(), rows.num_tokens());
+        encode_tile(isa, models, rows, encoder)
+    };
+    tiles.map(encode).collect()
 }
 
-fn encode_scalar(encoders: &mut [Encoder], models: &[Vec<Option<&'static Model>>], rows: &[&TileRows]) {
-    for ((encoder, models), rows) in encoders.iter_mut().zip(models).zip(rows) {
-        for (channel, model) in models.iter().enumerate().rev() {
-            if let Some(model) = model {
-                rows.channel(channel).rev().for_each(|row| encoder.push_row(model, row));
-            }
+/// Encodes the symbols of one tile with an encoder that has been used before for one of the same shape, and gives it back.
+pub(crate) fn encode_tile(
+    isa: Isa,
+    models: &[Option<&'static Model>],
+    rows: &TileRows,
+    mut encoder: Encoder,
+) -> Encoder {
+    encoder.restart();
+    match isa.kind() {
+        Kind::Scalar => encode_scalar(&mut encoder, models, rows),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => super::avx2::encode_tile(&mut encoder, models, rows),
+    }
+    encoder
+}
+
+fn encode_scalar(encoder: &mut Encoder, models: &[Option<&'static Model>], rows: &TileRows) {
+    for (channel, model) in models.iter().enumerate().rev() {
+        if let Some(model) = model {
+            rows.channel(channel).rev().for_each(|row| encoder.push_row(model, row));
         }
     }
 }

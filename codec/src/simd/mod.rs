@@ -26,7 +26,7 @@ pub(crate) use cost::{CostTable, MAX_MODELS, cheapest};
 pub(crate) use counts::{COUNTED, LeastCounts, count_least};
 pub(crate) use decode::{BlockModels, TILES, decode_block};
 pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
-pub(crate) use encode::encode_tiles;
+pub(crate) use encode::{encode_tile, encode_tiles};
 pub use isa::Isa;
 pub(crate) use lines::{
     Grid, Knowledge, Scales, add_moments, measure, narrow, put_lines, quantize_line, restore, restore_from, rotate,

@@ -25,6 +25,7 @@ pub(crate) struct Moments {
 }
 
 /// Sums of the values, -127 to 127, of a channel.
+#[inline]
 pub(crate) fn moments(isa: Isa, rows: &TileRows, channel: usize) -> Moments {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
@@ -55,6 +56,7 @@ pub(crate) struct Outside {
 /// bits, and says whether any value is outside of the window.
 ///
 /// A plane has one bit of each token: bit `t mod 8` of byte `t div 8`.
+#[inline]
 pub(crate) fn to_symbols(
     isa: Isa,
     window: Window,
@@ -101,6 +103,7 @@ pub(crate) fn to_symbols_short(window: Window, row: &mut [u8], planes: &mut Vec<
 /// escapes: `escapes` gets a mask of each row, with the tokens whose symbol is [`ESCAPE`], whose values mean nothing.
 ///
 /// `planes`: those of the rows, as [`to_symbols`] adds them.
+#[inline]
 pub(crate) fn from_symbols(
     isa: Isa,
     window: Window,

@@ -18,6 +18,12 @@ pub(crate) struct TileWriter {
 }
 
 impl TileWriter {
+    /// Forgets the tiles.
+    pub(crate) fn clear(&mut self) {
+        self.index.clear();
+        self.tiles.clear();
+    }
+
     /// Adds the tile that `write` appends.
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.tiles.len();

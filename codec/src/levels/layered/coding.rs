@@ -39,8 +39,9 @@ impl ChannelCode {
 
 /// `2^(exponent / 4)` for an exponent of -4 to 4, from the nearest numbers.
 pub(super) fn step_factor(exponent: i8) -> f32 {
+    use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
     const FACTORS: [f32; EXPONENTS as usize] =
-        [0.5, 0.594_603_54, 0.707_106_77, 0.840_896_43, 1.0, 1.189_207_1, 1.414_213_5, 1.681_792_8, 2.0];
+        [0.5, 0.594_603_54, FRAC_1_SQRT_2, 0.840_896_4, 1.0, 1.189_207_1, SQRT_2, 1.681_792_8, 2.0];
     FACTORS[usize::from((exponent + MIDDLE_EXPONENT).cast_unsigned())]
 }
 

@@ -18,9 +18,9 @@ const FINE_VALUE_STEP: f32 = 1.0 / 8.0;
 /// Q1's step of keys: turning mixes the errors of two channels, so it is smaller by more than the square root of two.
 const FINE_KEY_STEP: f32 = 1.0 / 12.0;
 /// Q3's finest step of keys, of the geometric mean of all layers' spreads.
-const KEY_STEP: f32 = 0.29;
+const KEY_STEP: f32 = 0.25;
 /// Q3's finest step of values, of the plane's spread.
-const VALUE_STEP: f32 = 0.93;
+const VALUE_STEP: f32 = 0.55;
 /// At Q3, values of less than this deviation, in steps of the base, are not in the base.
 const LEAST_BASE_DEVIATION: f32 = 0.35;
 /// At Q3, channels of less than this deviation, in the finest steps, are nowhere: their mean stands for them.

@@ -107,9 +107,7 @@ impl Restorer {
         let place = self.lines.get_mut(lane.saturating_mul(self.shape.head_dim).saturating_add(channel));
         if let (Some(place), Some(fraction), Some((step, offset))) = (place, fraction, scale) {
             let word = i32::from(value) << 8 | i32::from(fraction);
-            #[expect(clippy::arithmetic_side_effects, reason = "floats do not overflow to errors")]
-            let x = word as f32 * step + offset;
-            *place = x;
+            *place = word as f32 * step + offset;
         }
     }
 }

@@ -58,7 +58,6 @@ pub(in crate::levels) fn error_bound(
 /// Step of a 256th of a value, and what is added: the channel's mean, less the half by which fractions are above.
 ///
 /// `halvings`: of the plane's step, before the channel entered; none where the channel has no values yet.
-#[expect(clippy::arithmetic_side_effects, reason = "floats do not overflow to errors")]
 pub(super) fn scales(step: f32, exponent: i8, halvings: Option<usize>, mean_step: f32, mean: i8) -> [f32; 2] {
     let mean = f32::from(mean) * mean_step;
     let Some(halvings) = halvings else { return [0.0, mean] };

@@ -6,41 +6,32 @@ use crate::element::Element;
 use crate::levels::values;
 use crate::plane::Plane;
 use crate::rows::{BLOCK_CHANNELS, TileRows};
-use crate::simd::{self, Isa, TILES};
+use crate::simd::{self, Isa};
 use crate::tile::index::TileWriter;
 use crate::tile::rans::{Encoder, LANES};
 use crate::tile::{self, CodedTile, bits};
 
 /// Adds one tile per kv head of the plane.
 pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, tiles: &mut TileWriter) {
-    let heads: Vec<usize> = (0..plane.shape.num_kv_heads).collect();
-    let zeroed = || TileRows::zeroed(plane.shape.head_dim, plane.shape.num_tokens);
-    let mut rows: Vec<TileRows> = (0..TILES.min(heads.len())).map(|_| zeroed()).collect();
-    for heads in heads.chunks(TILES) {
-        let rows = &mut rows[..heads.len()];
-        let parts: Vec<Parts> = heads
-            .iter()
-            .zip(&mut *rows)
-            .map(|(&head, rows)| {
-                if E::IS_BF16 {
-                    Parts::split_bf16(isa, plane, head, rows)
-                } else {
-                    Parts::split_elements::<E>(isa, plane, head, rows)
-                }
-            })
-            .collect();
-        let models: Vec<Vec<_>> =
-            parts.iter().map(|parts| parts.codings.iter().map(|coding| coding.model()).collect()).collect();
-        let rows: Vec<&TileRows> = rows.iter().collect();
-        let streams = simd::encode_tiles(isa, &models, &rows);
-        for (&head, (parts, stream)) in heads.iter().zip(parts.into_iter().zip(streams)) {
-            push_tile(plane, head, parts.into_tile(stream), tiles);
-        }
+    let shape = &plane.shape;
+    let mut rows = TileRows::zeroed(shape.head_dim, shape.num_tokens);
+    let mut encoder = Encoder::new(shape.head_dim * shape.num_tokens, shape.num_tokens);
+    for head in 0..shape.num_kv_heads {
+        let parts = if E::IS_BF16 {
+            Parts::split_bf16(isa, plane, head, &mut rows)
+        } else {
+            Parts::split_elements::<E>(isa, plane, head, &mut rows)
+        };
+        let models: Vec<_> = parts.codings.iter().map(|coding| coding.model()).collect();
+        let stream = simd::encode_tile(isa, &models, &rows, encoder);
+        let coded = parts.into_tile(stream);
+        push_tile(plane, head, &coded, tiles);
+        encoder = coded.stream;
     }
 }
 
 /// Adds a coded tile, or the elements as they are where those are not longer.
-fn push_tile(plane: &Plane<'_>, head: usize, coded: CodedTile, tiles: &mut TileWriter) {
+fn push_tile(plane: &Plane<'_>, head: usize, coded: &CodedTile, tiles: &mut TileWriter) {
     if coded.encoded_bytes() < max_tile_bytes(plane.geometry, plane.shape.num_tokens) {
         tiles.push(|out| coded.write(out));
     } else {

@@ -60,13 +60,17 @@ struct Channels<'a> {
 impl<'a> Channels<'a> {
     fn new(shape: &PlaneShape, bins: Bins, parameters: &[u8], mut tail: Cursor<'a>) -> Result<Self> {
         let codes = Codes::of(bins);
-        let coding = |&code: &u8| {
-            let meaningless = || tail.corrupt(format!("channel code {code} has no meaning with {} bins", bins.count()));
-            codes.coding(code).ok_or_else(meaningless)
-        };
-        let codings = parameters.iter().map(coding).collect::<Result<Vec<_>>>()?;
-        let raw_bits = codings.iter().filter_map(|coding| coding.coded()).map(|coding| coding.window.raw_bits);
-        let raw_bytes = raw_bits.map(|raw_bits| values::raw_bytes(shape.num_tokens, raw_bits)).sum();
+        let mut codings = Vec::with_capacity(parameters.len());
+        let mut raw_bytes = 0usize;
+        for &code in parameters {
+            let Some(coding) = codes.coding(code) else {
+                return Err(tail.corrupt(format!("channel code {code} has no meaning with {} bins", bins.count())));
+            };
+            if let Some(coding) = coding.coded() {
+                raw_bytes = raw_bytes.saturating_add(values::raw_bytes(shape.num_tokens, coding.window.raw_bits));
+            }
+            codings.push(coding);
+        }
         let raw = tail.split(raw_bytes, "the raw bits of a tile")?;
         Ok(Self { codings, raw, escapes: tail })
     }

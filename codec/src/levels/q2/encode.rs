@@ -9,7 +9,7 @@ use crate::levels::{EncodedPlanes, not_finite};
 use crate::model::Model;
 use crate::plane::Plane;
 use crate::rows::TileRows;
-use crate::simd::{self, HeadErrors, Isa, TILES};
+use crate::simd::{self, HeadErrors, Isa};
 use crate::tile::rans::Encoder;
 use crate::tile::{self, CodedTile};
 
@@ -23,19 +23,18 @@ pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, o
     write_preamble::<E>(bins, &scales, &mut out.preamble);
     let quantizer = bins.quantizer::<E>(isa, &scales);
     let shape = plane.shape;
-    let mut rows: Vec<_> = (0..TILES).map(|_| TileRows::zeroed(shape.head_dim, shape.num_tokens)).collect();
+    let mut rows = TileRows::zeroed(shape.head_dim, shape.num_tokens);
     let mut errors = HeadErrors::new(shape.num_tokens);
-    let heads: Vec<usize> = (0..shape.num_kv_heads).collect();
-    for heads in heads.chunks(TILES) {
-        let rows = &mut rows[..heads.len()];
-        for (&head, rows) in heads.iter().zip(&mut *rows) {
-            errors.clear();
-            simd::quantize::<E>(isa, &quantizer, plane, head, rows, &mut errors);
-            out.errors.add_head(&errors, shape.head_dim);
-        }
-        for coded in code(isa, rows, Codes::of(bins)) {
-            out.tiles.push(|tiles| coded.write(tiles));
-        }
+    let mut encoder = Encoder::new(shape.head_dim * shape.num_tokens, shape.num_tokens);
+    for head in 0..shape.num_kv_heads {
+        errors.clear();
+        simd::quantize::<E>(isa, &quantizer, plane, head, &mut rows, &mut errors);
+        out.errors.add_head(&errors, shape.head_dim);
+        let parts = Parts::new(isa, &mut rows, Codes::of(bins));
+        let stream = simd::encode_tile(isa, &parts.models(), &rows, encoder);
+        let coded = parts.into_tile(stream);
+        out.tiles.push(|tiles| coded.write(tiles));
+        encoder = coded.stream;
     }
     Ok(())
 }
@@ -66,15 +65,6 @@ fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>
         E::store(E::from_f32(scale), &mut preamble[at..]);
     }
     tile::pad(preamble);
-}
-
-/// Chooses each channel's coding and codes the values of some tiles under it.
-fn code(isa: Isa, rows: &mut [TileRows], codes: &Codes) -> Vec<CodedTile> {
-    let parts: Vec<Parts> = rows.iter_mut().map(|rows| Parts::new(isa, rows, codes)).collect();
-    let models: Vec<Vec<_>> = parts.iter().map(Parts::models).collect();
-    let rows: Vec<&TileRows> = rows.iter().collect();
-    let streams = simd::encode_tiles(isa, &models, &rows);
-    streams.into_iter().zip(parts).map(|(stream, parts)| parts.into_tile(stream)).collect()
 }
 
 /// What a tile has besides its symbols.

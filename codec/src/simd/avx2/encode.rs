@@ -10,17 +10,11 @@ use crate::tile::rans::{Encoder, LANES};
 /// Words that a register puts out at most.
 const WORDS: usize = 8;
 
-/// See [`crate::simd::encode_tiles`].
-pub(in crate::simd) fn encode_tiles(
-    encoders: &mut [Encoder],
-    models: &[Vec<Option<&'static Model>>],
-    rows: &[&TileRows],
-) {
-    for ((encoder, models), rows) in encoders.iter_mut().zip(models).zip(rows) {
-        for (channel, model) in models.iter().enumerate().rev() {
-            if let Some(model) = model {
-                encode_channel(encoder, model, rows, channel);
-            }
+/// See [`crate::simd::encode_tile`].
+pub(in crate::simd) fn encode_tile(encoder: &mut Encoder, models: &[Option<&'static Model>], rows: &TileRows) {
+    for (channel, model) in models.iter().enumerate().rev() {
+        if let Some(model) = model {
+            encode_channel(encoder, model, rows, channel);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! AVX2 kernels. A function here that is safe to call stands behind an [`Isa`](super::Isa) of AVX2.
 
+mod ahead;
 mod bf16;
 mod cost;
 mod counts;
@@ -20,7 +21,7 @@ pub(super) use cost::cheapest;
 pub(super) use counts::count_least;
 pub(super) use decode::decode_block;
 pub(super) use dequantize::dequantize;
-pub(super) use encode::encode_tiles;
+pub(super) use encode::encode_tile;
 pub(super) use join::join;
 pub(super) use quantize::quantize;
 pub(super) use split::split;

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::Ahead;
 use super::bf16::{load_line, look_up, widen};
 use super::turn::{HALF, put_columns, turn_half};
 use crate::plane::Plane;
@@ -27,6 +28,7 @@ fn quantize_wide(quantizer: &Quantizer, plane: &Plane<'_>, head: usize, rows: &m
     let (shape, stride) = (&plane.shape, plane.shape.token_bytes());
     let mut largest = load_sums(&errors.largest);
     for row in 0..shape.num_tokens / LANES {
+        let ahead = Ahead::of_row(shape, row);
         for block in 0..shape.num_blocks() {
             let Some(start) = shape.square_start(row * LANES, head, block) else { continue };
             let square = rows.block_mut(block)[row].as_flattened_mut();
@@ -35,6 +37,7 @@ fn quantize_wide(quantizer: &Quantizer, plane: &Plane<'_>, head: usize, rows: &m
                 let mut values = [_mm256_setzero_si256(); HALF];
                 for (i, values) in values.iter_mut().enumerate() {
                     let line = lines[i * stride..].first_chunk().expect("a line is in its plane");
+                    ahead.prefetch(line);
                     let token = row * LANES + first + i;
                     *values = quantize_line(quantizer, token, line, &mut errors.squares[token], &mut largest);
                 }

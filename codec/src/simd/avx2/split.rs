@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::Ahead;
 use super::bf16::load_line;
 use super::turn::{HALF, put_columns, turn_half};
 use crate::plane::Plane;
@@ -20,13 +21,14 @@ fn split_wide(plane: &Plane<'_>, head: usize, exponents: &mut TileRows, raw: &mu
     let shape = &plane.shape;
     let (num_tokens, stride) = (shape.num_tokens, shape.token_bytes());
     for row in 0..num_tokens / LANES {
+        let ahead = Ahead::of_row(shape, row);
         for block in 0..shape.num_blocks() {
             let Some(start) = shape.square_start(row * LANES, head, block) else { continue };
             let square = &mut exponents.block_mut(block)[row];
             let raw = &mut raw[block * BLOCK_CHANNELS * num_tokens..][..BLOCK_CHANNELS * num_tokens];
             for first in [0, HALF] {
                 let lines = &plane.bytes[start + first * stride..];
-                let (of_exponents, of_raw) = split_lines(lines, stride);
+                let (of_exponents, of_raw) = split_lines(lines, stride, ahead);
                 put_columns(turn_half(of_exponents), square.as_flattened_mut(), LANES, first);
                 put_columns(turn_half(of_raw), raw, num_tokens, row * LANES + first);
             }
@@ -37,12 +39,14 @@ fn split_wide(plane: &Plane<'_>, head: usize, exponents: &mut TileRows, raw: &mu
 /// The two parts of 16 lines; the middle quarters of each register are swapped.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn split_lines(lines: &[u8], stride: usize) -> ([__m256i; HALF], [__m256i; HALF]) {
+fn split_lines(lines: &[u8], stride: usize, ahead: Ahead) -> ([__m256i; HALF], [__m256i; HALF]) {
     let (low_byte, sign) = (_mm256_set1_epi16(0xff), _mm256_set1_epi8(i8::MIN));
     let zero = _mm256_setzero_si256();
     let [mut exponents, mut raw] = [[zero; HALF]; 2];
     for i in 0..HALF {
-        let line = load_line(lines[i * stride..].first_chunk().expect("a line is in its plane"));
+        let line = lines[i * stride..].first_chunk().expect("a line is in its plane");
+        ahead.prefetch(line);
+        let line = load_line(line);
         let low = _mm256_packus_epi16(_mm256_and_si256(line[0], low_byte), _mm256_and_si256(line[1], low_byte));
         let high = _mm256_packus_epi16(_mm256_srli_epi16::<8>(line[0]), _mm256_srli_epi16::<8>(line[1]));
         let last_bit = _mm256_cmpgt_epi8(zero, low);

@@ -8,12 +8,14 @@ use crate::rows::{BLOCK_CHANNELS, Row, Square, TileRows};
 use crate::simd::values::{Moments, Outside, RUN, Window};
 
 /// See [`crate::simd::moments`].
+#[inline]
 pub(in crate::simd) fn moments(rows: &TileRows, channel: usize) -> Moments {
     // SAFETY: the caller holds an `Isa` of AVX2.
     unsafe { moments_wide(rows, channel) }
 }
 
 /// See [`crate::simd::to_symbols`].
+#[inline]
 pub(in crate::simd) fn to_symbols(
     window: Window,
     run: &mut [Square],
@@ -27,6 +29,7 @@ pub(in crate::simd) fn to_symbols(
 }
 
 /// See [`crate::simd::from_symbols`].
+#[inline]
 pub(in crate::simd) fn from_symbols(
     window: Window,
     run: &mut [Square],

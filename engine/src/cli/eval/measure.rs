@@ -42,12 +42,12 @@ pub(super) fn measure(
         let exact = Exact::compute(runner, passage, chunk_tokens)?;
         measured.exact += exact.tally(exact.raw_bytes(), &exact.logits);
         on_pass();
-        let over = |scheme: &Box<dyn Scheme>| {
-            let tally = exact.over(runner, &**scheme)?;
+        let over = |scheme: &dyn Scheme| {
+            let tally = exact.over(runner, scheme)?;
             on_pass();
             Ok(tally)
         };
-        let tallies: Vec<Tally> = schemes.par_iter().map(over).collect::<anyhow::Result<_>>()?;
+        let tallies: Vec<Tally> = schemes.par_iter().map(|scheme| over(&**scheme)).collect::<anyhow::Result<_>>()?;
         measured.schemes.iter_mut().zip(tallies).for_each(|(sum, tally)| *sum += tally);
     }
     Ok(measured)

@@ -43,9 +43,8 @@ impl LevelCoder {
     }
 
     fn options(&self, first_position: u64) -> Result<EncodeOptions> {
-        let options = EncodeOptions { first_position, ..EncodeOptions::new(self.level) };
-        let rope = self.level.needs_rope().then(|| self.origin.rope()).transpose()?;
-        Ok(EncodeOptions { rope, ..options })
+        let options = EncodeOptions::new(self.level);
+        Ok(if self.level.needs_rope() { options.at(self.origin.rope()?, first_position) } else { options })
     }
 
     fn encode(&self, chunk: &KvChunk, first_position: u64) -> Result<Encoded> {
