@@ -67,8 +67,7 @@ fn check_same_on_every_isa(layers: &[&[u8]]) {
     let (geometry, num_tokens) = (*header.geometry(), header.num_tokens());
     if geometry.kv_bytes(num_tokens) > MAX_KV_BYTES {
         let tiny = Geometry::new(1, 1, 1, geometry.dtype()).expect("a small geometry");
-        let error = decode_on(Isa::SCALAR, layers, KvChunk::zeroed(tiny, 1).expect("a token")).0.unwrap_err();
-        assert_ne!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(decode_on(Isa::SCALAR, layers, KvChunk::zeroed(tiny, 1).expect("a token")).0.is_err());
         return;
     }
     let into = KvChunk::zeroed(geometry, num_tokens).expect("a header is within the limits");
