@@ -184,7 +184,7 @@ fn a_container_of_a_shape_that_is_not_earned_allocates_nothing() {
 
 #[test]
 fn positions_up_to_the_last_one_decode() {
-    let chunk = model_like(geometry(1, 1, 8, Dtype::Bf16), 37, 11);
+    let chunk = model_like(geometry(1, 1, 8, Dtype::Bf16), 70, 11);
     for level in [Level::Q1, Level::Q3] {
         let options = EncodeOptions { first_position: u64::MAX, ..options(level, 1) };
         decode_all(&chunk, &encode(&chunk, &options).unwrap()).unwrap();
