@@ -56,11 +56,13 @@ mod tests {
     #[test]
     fn distortion_is_mean_maximum_and_largest_head_norm() {
         let mut meter = ErrorMeter::default();
-        let mut errors = HeadErrors::new(1);
+        let mut errors = HeadErrors::default();
+        errors.clear(1);
         errors.add(0, 0, 3.0);
         errors.add(0, 1, -4.0);
         meter.add_head(&errors, 2);
-        let mut errors = HeadErrors::new(1);
+        let mut errors = HeadErrors::default();
+        errors.clear(1);
         errors.add(0, 1, 1.0);
         meter.add_head(&errors, 2);
         assert_eq!(meter.distortion(), Distortion { mse: 26.0 / 4.0, max_error: 4.0, max_head_error_norm: 5.0 });

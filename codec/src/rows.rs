@@ -14,7 +14,7 @@ pub(crate) type Square = [Row; BLOCK_CHANNELS];
 /// Symbols of consecutive channels of one tile: `[block][row][channel][token]`.
 ///
 /// What lies beyond a short row, or beyond the last channel of a block that is not whole, may be anything.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TileRows {
     squares: Vec<Square>,
     num_channels: usize,

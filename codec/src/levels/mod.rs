@@ -6,6 +6,7 @@
 mod layered;
 mod q0;
 mod q2;
+mod scratch;
 mod values;
 
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::simd::Isa;
 use crate::tile::index::{TileReader, TileWriter};
 use crate::{Error, Geometry, KvChunk, Level, Result, Side};
 use layered::Recipe;
+
+pub(crate) use scratch::Scratch;
 
 /// Blocks of channels whose elements are written together: memory takes 256 bytes of a token at three times the rate at
 /// which it takes 64.
@@ -96,6 +99,11 @@ impl Surroundings {
         let key_spread = with_element!(dtype, layered::key_spread, isa, chunk, &turns, exact_tokens);
         Self { turns: Some(turns), key_spread, exact_tokens }
     }
+
+    /// The turns of a side.
+    fn turns(&self, side: Side) -> Option<&Turns> {
+        self.turns.as_deref().filter(|_| side == Side::K)
+    }
 }
 
 /// Encodes one plane into its quality layers.
@@ -104,14 +112,15 @@ pub(crate) fn encode_plane(
     level: Level,
     plane: &Plane<'_>,
     around: &Surroundings,
+    scratch: &mut Scratch,
     out: &mut [EncodedPlanes],
 ) -> Result<()> {
     let dtype = plane.geometry.dtype();
     match level {
-        Level::Q0 => with_element!(dtype, q0::encode_plane, isa, plane, &mut out[0].tiles),
-        Level::Q1 => with_element!(dtype, layered::encode_plane, isa, plane, Recipe::NearLossless, around, out)?,
-        Level::Q2 => with_element!(dtype, q2::encode_plane, isa, plane, &mut out[0])?,
-        Level::Q3 => with_element!(dtype, layered::encode_plane, isa, plane, Recipe::Layered, around, out)?,
+        Level::Q0 => with_element!(dtype, q0::encode_plane, isa, plane, scratch, &mut out[0].tiles),
+        Level::Q1 => with_element!(dtype, layered::encode_plane, isa, plane, Recipe::NearLossless, around, scratch, out)?,
+        Level::Q2 => with_element!(dtype, q2::encode_plane, isa, plane, scratch, &mut out[0])?,
+        Level::Q3 => with_element!(dtype, layered::encode_plane, isa, plane, Recipe::Layered, around, scratch, out)?,
     }
     Ok(())
 }

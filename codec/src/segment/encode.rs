@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::rope_fields::RopeFields;
 use super::{HEADER_BYTES, Segment, SegmentHeader};
-use crate::levels::{self, EncodedPlanes, Surroundings};
+use crate::levels::{self, EncodedPlanes, Scratch, Surroundings};
 use crate::plane::Plane;
 use crate::rope::Position;
 use crate::{Error, Geometry, Isa, KvChunk, Level, Result, Rope, SegmentKey, Side, bounds};
@@ -92,17 +92,17 @@ pub fn encode(chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> 
     let isa = Isa::best();
     let around = surroundings(isa, chunk, options)?;
     let encode =
-        |rooms: &mut Vec<_>, (layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side, rooms);
+        |room: &mut Room, (layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side, room);
     let groups = options.groups(chunk.geometry()).into_par_iter();
-    let segments = groups.map_init(Vec::new, encode).collect::<Result<Vec<_>>>()?;
+    let segments = groups.map_init(Room::default, encode).collect::<Result<Vec<_>>>()?;
     Ok(sorted(segments))
 }
 
 /// [`encode`] with one instruction set and one thread.
 pub(super) fn encode_on(isa: Isa, chunk: &KvChunk, options: &EncodeOptions) -> Result<Vec<Segment>> {
     let around = surroundings(isa, chunk, options)?;
-    let mut rooms = Vec::new();
-    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side, &mut rooms);
+    let mut room = Room::default();
+    let encode = |(layer_group, side)| encode_planes(isa, chunk, options, &around, layer_group, side, &mut room);
     let segments = options.groups(chunk.geometry()).into_iter().map(encode).collect::<Result<Vec<_>>>()?;
     Ok(sorted(segments))
 }
@@ -143,7 +143,7 @@ pub(super) fn encode_group_on(
     layer_group: u16,
     side: Side,
 ) -> Result<Vec<Segment>> {
-    encode_planes(isa, chunk, options, &surroundings(isa, chunk, options)?, layer_group, side, &mut Vec::new())
+    encode_planes(isa, chunk, options, &surroundings(isa, chunk, options)?, layer_group, side, &mut Room::default())
 }
 
 /// RoPE and position, where the level needs them.
@@ -162,7 +162,15 @@ fn surroundings(isa: Isa, chunk: &KvChunk, options: &EncodeOptions) -> Result<Su
     Ok(Surroundings::new(isa, options.level, chunk, position(options)?, exact_tokens))
 }
 
-/// Encodes a group's planes; `rooms` is room for what they encode to, to be kept from group to group.
+/// Room of one thread, kept from group to group.
+#[derive(Default)]
+struct Room {
+    scratch: Scratch,
+    /// What the planes of a group encode to, in each quality layer.
+    planes: Vec<EncodedPlanes>,
+}
+
+/// Encodes a group's planes.
 fn encode_planes(
     isa: Isa,
     chunk: &KvChunk,
@@ -170,8 +178,9 @@ fn encode_planes(
     around: &Surroundings,
     layer_group: u16,
     side: Side,
-    rooms: &mut Vec<EncodedPlanes>,
+    room: &mut Room,
 ) -> Result<Vec<Segment>> {
+    let Room { scratch, planes } = room;
     let layers = options.layers(chunk.geometry(), layer_group);
     if layers.is_empty() {
         return Err(Error::Invalid(format!(
@@ -184,17 +193,17 @@ fn encode_planes(
         let limit = bounds::MAX_SEGMENT_BYTES;
         return Err(Error::Invalid(format!("a segment may take {bound} bytes, the limit is {limit}")));
     }
-    rooms.resize_with(usize::from(options.level.qualities(side)), EncodedPlanes::default);
-    rooms.iter_mut().for_each(EncodedPlanes::clear);
+    planes.resize_with(usize::from(options.level.qualities(side)), EncodedPlanes::default);
+    planes.iter_mut().for_each(EncodedPlanes::clear);
     let position = position(options)?.filter(|_| side == Side::K);
-    if let (Some(position), Some(base)) = (&position, rooms.first_mut()) {
+    if let (Some(position), Some(base)) = (&position, planes.first_mut()) {
         RopeFields::write_scaling(position, &mut base.preamble);
     }
     for layer in layers.clone() {
-        levels::encode_plane(isa, options.level, &Plane::of_chunk(chunk, layer, side), around, rooms)?;
+        levels::encode_plane(isa, options.level, &Plane::of_chunk(chunk, layer, side), around, scratch, planes)?;
     }
     let rope = position.map(|position| RopeFields::new(&position));
-    let segments = (0..).zip(rooms).map(|(quality, planes)| {
+    let segments = (0..).zip(planes).map(|(quality, planes)| {
         let key = SegmentKey { quality, layer_group, side };
         let header = SegmentHeader {
             key,

@@ -1,4 +1,4 @@
-//! Tiles from symbols.
+//! A tile from symbols.
 
 use super::Isa;
 use super::isa::Kind;
@@ -6,32 +6,16 @@ use crate::model::Model;
 use crate::rows::TileRows;
 use crate::tile::rans::Encoder;
 
-/// Encodes the symbols of some tiles.
+/// Encodes the symbols of a tile with an encoder made for its shape, which forgets what it has.
 ///
-/// `models`: each tile's channels; those without a model are not coded. Every coded symbol has slots in its model.
-pub(crate) fn encode_tiles(isa: Isa, models: &[Vec<Option<&'static Model>>], rows: &[&TileRows]) -> Vec<Encoder> {
-    let tiles = models.iter().zip(rows);
-    let encode = |(models, rows): (&Vec<_>, &&TileRows)| {
-        let encoder = Encoder::new(rows.num_channels() * rows.num_tokens(), rows.num_tokens());
-        encode_tile(isa, models, rows, encoder)
-    };
-    tiles.map(encode).collect()
-}
-
-/// Encodes the symbols of one tile with an encoder that has been used before for one of the same shape, and gives it back.
-pub(crate) fn encode_tile(
-    isa: Isa,
-    models: &[Option<&'static Model>],
-    rows: &TileRows,
-    mut encoder: Encoder,
-) -> Encoder {
+/// `models`: those of the tile's channels; channels without one are not coded. Every coded symbol has slots in its model.
+pub(crate) fn encode_tile(isa: Isa, models: &[Option<&'static Model>], rows: &TileRows, encoder: &mut Encoder) {
     encoder.restart();
     match isa.kind() {
-        Kind::Scalar => encode_scalar(&mut encoder, models, rows),
+        Kind::Scalar => encode_scalar(encoder, models, rows),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::encode_tile(&mut encoder, models, rows),
+        Kind::Avx2 => super::avx2::encode_tile(encoder, models, rows),
     }
-    encoder
 }
 
 fn encode_scalar(encoder: &mut Encoder, models: &[Option<&'static Model>], rows: &TileRows) {

@@ -11,6 +11,8 @@ mod dequantize;
 mod encode;
 mod isa;
 #[allow(unsafe_code, reason = "calls of functions compiled for an instruction set")]
+mod line_coder;
+#[allow(unsafe_code, reason = "calls of functions compiled for an instruction set")]
 mod lines;
 mod magnitude;
 mod quantize;
@@ -26,12 +28,10 @@ pub(crate) use cost::{CostTable, MAX_MODELS, cheapest};
 pub(crate) use counts::{COUNTED, LeastCounts, count_least};
 pub(crate) use decode::{BlockModels, TILES, decode_block};
 pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
-pub(crate) use encode::{encode_tile, encode_tiles};
+pub(crate) use encode::encode_tile;
 pub use isa::Isa;
-pub(crate) use lines::{
-    Grid, Knowledge, Scales, add_moments, measure, narrow, put_lines, quantize_line, restore, restore_from, rotate,
-    rotate_back, widen,
-};
+pub(crate) use line_coder::{Grid, Knowledge, Line, LineCoder};
+pub(crate) use lines::{FarNumber, Scales, add_moments, gather, put_lines, restore};
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
 pub(crate) use turn::turn_into;

@@ -27,7 +27,7 @@ pub(crate) struct Quantizer {
 }
 
 /// The error of one head, in `f32`.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Default)]
 pub(crate) struct HeadErrors {
     /// Sums of squares of each token: see [`partial_of`].
     pub(crate) squares: Vec<[f32; PARTIAL_SUMS]>,
@@ -36,20 +36,16 @@ pub(crate) struct HeadErrors {
 }
 
 impl HeadErrors {
-    /// No errors yet.
-    pub(crate) fn new(num_tokens: usize) -> Self {
-        Self { squares: vec![[0.0; PARTIAL_SUMS]; num_tokens], largest: [0.0; PARTIAL_SUMS] }
-    }
-
     /// Whether all errors are numbers, and none is larger than `bound`: an error that was rounded to it may be.
     pub(crate) fn are_within(&self, bound: f64) -> bool {
         let no_number = self.squares.as_flattened().iter().any(|square| square.is_nan());
         !no_number && self.largest.iter().all(|&largest| f64::from(largest) < bound || largest == 0.0)
     }
 
-    /// Forgets all errors.
-    pub(crate) fn clear(&mut self) {
-        self.squares.fill([0.0; PARTIAL_SUMS]);
+    /// Forgets all errors, and has room for those of this many tokens.
+    pub(crate) fn clear(&mut self, num_tokens: usize) {
+        self.squares.clear();
+        self.squares.resize(num_tokens, [0.0; PARTIAL_SUMS]);
         self.largest = [0.0; PARTIAL_SUMS];
     }
 

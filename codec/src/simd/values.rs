@@ -4,6 +4,7 @@ use super::Isa;
 use super::isa::Kind;
 use crate::model::ESCAPE;
 use crate::rows::{BLOCK_CHANNELS, Row, SplitRows, Square, TileRows};
+use crate::tile::rans::LANES;
 
 /// What the symbols of a channel stand for: symbol `s` other than [`ESCAPE`] and the raw bits `r` are the value
 /// `base + (s << raw_bits) + r`.
@@ -147,15 +148,21 @@ const ROW_PLANE_BYTES: usize = 4;
 /// Bits of a fraction: those of the refinements from the top, then a one that puts it in the middle.
 pub(crate) const FRACTION_BITS: u32 = 8;
 
-/// Adds the plane of bit `bit`, from the top, of a row of fractions.
-pub(crate) fn take_fractions(isa: Isa, bit: u32, row: &[u8], planes: &mut Vec<u8>) {
-    match (isa.kind(), <&Row>::try_from(row)) {
+/// Adds the planes of bit `bit`, from the top, of the rows of a channel's fractions.
+pub(crate) fn take_fractions(isa: Isa, bit: u32, rows: &TileRows, channel: usize, planes: &mut Vec<u8>) {
+    let num_whole = rows.num_tokens() / LANES;
+    let squares = &rows.block(channel / BLOCK_CHANNELS)[..num_whole];
+    let taken = match isa.kind() {
+        Kind::Scalar => 0,
         #[cfg(target_arch = "x86_64")]
-        (Kind::Avx2, Ok(row)) => super::avx2::take_fractions(bit, row, planes),
-        _ => {
-            let ones = (0..).zip(row).map(|(token, &fraction)| u32::from(fraction << bit >> 7) << token);
-            planes.extend_from_slice(&ones.sum::<u32>().to_le_bytes()[..row.len().div_ceil(8)]);
+        Kind::Avx2 => {
+            super::avx2::take_fractions(bit, squares, channel % BLOCK_CHANNELS, planes);
+            num_whole
         }
+    };
+    for row in rows.channel(channel).skip(taken) {
+        let ones = (0..).zip(row).map(|(token, &fraction)| u32::from(fraction << bit >> 7) << token);
+        planes.extend_from_slice(&ones.sum::<u32>().to_le_bytes()[..row.len().div_ceil(8)]);
     }
 }
 

@@ -25,20 +25,20 @@ const CODED: u8 = 1;
 
 /// The parts of a coded tile, to write.
 #[derive(Debug)]
-pub(crate) struct CodedTile {
+pub(crate) struct CodedTile<'a> {
     /// Parameters of each channel.
-    pub(crate) parameters: Vec<u8>,
+    pub(crate) parameters: &'a [u8],
     /// Whether any channel has symbols.
     pub(crate) has_states: bool,
     /// The symbols.
-    pub(crate) stream: Encoder,
+    pub(crate) stream: &'a Encoder,
     /// Raw bits, row by row.
-    pub(crate) raw: Vec<u8>,
+    pub(crate) raw: &'a [u8],
     /// Values outside of their channel's alphabet.
-    pub(crate) escapes: Vec<u8>,
+    pub(crate) escapes: &'a [u8],
 }
 
-impl CodedTile {
+impl CodedTile<'_> {
     /// Bytes that [`Self::write`] appends.
     pub(crate) fn encoded_bytes(&self) -> usize {
         coded_bytes(
@@ -52,14 +52,14 @@ impl CodedTile {
     /// Appends the tile.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         write_header(CODED, self.has_states, self.stream.words().len(), out);
-        out.extend_from_slice(&self.parameters);
+        out.extend_from_slice(self.parameters);
         pad(out);
         if self.has_states {
             out.extend(self.stream.states().flat_map(u32::to_le_bytes));
         }
         write_words(self.stream.words(), out);
-        out.extend_from_slice(&self.raw);
-        out.extend_from_slice(&self.escapes);
+        out.extend_from_slice(self.raw);
+        out.extend_from_slice(self.escapes);
         pad(out);
     }
 }

@@ -10,10 +10,12 @@
 mod coding;
 mod decode;
 mod encode;
+mod head;
 mod recipe;
 mod restore;
 mod spread;
 mod steps;
+mod tiles;
 
 pub(super) use decode::decode_plane;
 pub(super) use encode::encode_plane;

@@ -10,17 +10,18 @@ use crate::element::Element;
 use crate::plane::PlaneShape;
 use crate::rope::Turns;
 use crate::rows::{BLOCK_CHANNELS, Square, TileRows};
-use crate::simd::{self, Isa, Scales};
+use crate::simd::{self, FarNumber, Isa, Scales};
 use crate::tile::rans::LANES;
 
 /// Room for a row of tokens of one head, on its way to the plane.
 pub(super) struct Restorer {
     shape: PlaneShape,
     scales: Scales,
-    /// `[token][head_dim]`
-    lines: Vec<f32>,
+    line: Vec<f32>,
     elements: Vec<u8>,
-    squares: [Square; 2],
+    /// Values and fractions of each block, line by line.
+    squares: Vec<[Square; 2]>,
+    far: Vec<FarNumber>,
 }
 
 impl Restorer {
@@ -29,9 +30,10 @@ impl Restorer {
         Self {
             shape: *shape,
             scales: Scales::default(),
-            lines: vec![0.0; shape.head_dim.saturating_mul(LANES)],
+            line: vec![0.0; shape.head_dim],
             elements: vec![0; shape.head_bytes().saturating_mul(LANES)],
-            squares: [[[0; LANES]; BLOCK_CHANNELS]; 2],
+            squares: vec![[[[0; LANES]; BLOCK_CHANNELS]; 2]; shape.num_blocks()],
+            far: Vec::new(),
         }
     }
 
@@ -46,22 +48,20 @@ impl Restorer {
         plane: &mut [u8],
     ) {
         self.set_scales(head, steps);
-        let (head_dim, head_bytes) = (self.shape.head_dim, self.shape.head_bytes());
-        for first_token in (0..self.shape.num_tokens).step_by(LANES) {
-            let row = first_token.checked_div(LANES).unwrap_or_default();
-            self.restore_row(isa, row, rows);
-            head.far.iter().for_each(|far| self.restore_far(row, far, rows));
+        let head_bytes = self.shape.head_bytes();
+        for (row, first_token) in (0..self.shape.num_tokens).step_by(LANES).enumerate() {
+            self.turn_row(isa, row, rows);
             let num_tokens = LANES.min(self.shape.num_tokens.saturating_sub(first_token));
-            let lines = self.lines.chunks_exact_mut(head_dim).zip(self.elements.chunks_exact_mut(head_bytes));
-            for (token, (line, elements)) in (first_token..).zip(lines).take(num_tokens) {
-                if let Some(turns) = turns {
-                    let [cos, sin] = turns.token(token);
-                    simd::rotate(isa, line, cos, sin);
-                }
-                simd::narrow::<E>(isa, line, elements);
+            let mut elements = std::mem::take(&mut self.elements);
+            for (lane, elements) in elements.chunks_exact_mut(head_bytes).enumerate().take(num_tokens) {
+                let token = first_token.saturating_add(lane);
+                self.find_far(head, token, lane);
+                let turn = turns.map(|turns| turns.token(token));
+                simd::restore::<E>(isa, &self.scales, &self.squares, lane, &self.far, turn, &mut self.line, elements);
             }
-            let elements = self.elements.get(..num_tokens.saturating_mul(head_bytes)).unwrap_or_default();
-            simd::put_lines(isa, elements, &self.shape, head.head, first_token, plane);
+            let written = elements.get(..num_tokens.saturating_mul(head_bytes)).unwrap_or_default();
+            simd::put_lines(isa, written, &self.shape, head.head, first_token, plane);
+            self.elements = elements;
         }
     }
 
@@ -78,36 +78,29 @@ impl Restorer {
         }
     }
 
-    /// The numbers of a row of tokens.
-    fn restore_row(&mut self, isa: Isa, row: usize, rows: [&TileRows; 2]) {
-        let head_dim = self.shape.head_dim;
-        for (block, first) in (0..head_dim).step_by(BLOCK_CHANNELS).enumerate() {
-            let channels = first..first.saturating_add(BLOCK_CHANNELS).min(head_dim);
-            for (rows, turned) in rows.iter().zip(&mut self.squares) {
+    /// Turns the values and fractions of a row of tokens to lines.
+    fn turn_row(&mut self, isa: Isa, row: usize, rows: [&TileRows; 2]) {
+        for (block, turned) in self.squares.iter_mut().enumerate() {
+            for (rows, turned) in rows.iter().zip(turned) {
                 if let Some(square) = rows.block(block).get(row) {
                     simd::turn_into(isa, square, turned);
                 }
             }
-            let [values, fractions] = &self.squares;
-            let scales = [&self.scales.steps, &self.scales.offsets];
-            let [steps, offsets] = scales.map(|scales| scales.get(channels.clone()).unwrap_or_default());
-            for ((line, values), fractions) in self.lines.chunks_exact_mut(head_dim).zip(values).zip(fractions) {
-                let line = line.get_mut(channels.clone()).unwrap_or_default();
-                simd::restore(isa, steps, offsets, values, fractions, line);
-            }
         }
     }
 
-    /// Corrects a value that rows cannot say, if it is in this row.
-    fn restore_far(&mut self, row: usize, far: &FarValue, [_, fractions]: [&TileRows; 2]) {
-        let FarValue { token, channel, value } = *far;
-        let Some(lane) = token.checked_sub(row.saturating_mul(LANES)).filter(|lane| *lane < LANES) else { return };
-        let fraction = fractions.channel(channel).nth(row).and_then(|row| row.get(lane).copied());
-        let scale = self.scales.steps.get(channel).zip(self.scales.offsets.get(channel));
-        let place = self.lines.get_mut(lane.saturating_mul(self.shape.head_dim).saturating_add(channel));
-        if let (Some(place), Some(fraction), Some((step, offset))) = (place, fraction, scale) {
-            let word = i32::from(value) << 8 | i32::from(fraction);
-            *place = word as f32 * step + offset;
+    /// Finds the numbers of a token whose values rows cannot say; its fractions are in line `lane` of the squares.
+    fn find_far(&mut self, head: &Head<'_>, token: usize, lane: usize) {
+        self.far.clear();
+        for &FarValue { channel, value, .. } in head.far.iter().filter(|far| far.token == token) {
+            let block = self.squares.get(channel / BLOCK_CHANNELS);
+            let fraction = block
+                .and_then(|[_, fractions]| fractions.get(lane)?.get(channel % BLOCK_CHANNELS).copied())
+                .unwrap_or_default();
+            if let Some((step, offset)) = self.scales.steps.get(channel).zip(self.scales.offsets.get(channel)) {
+                let word = i32::from(value) << 8 | i32::from(fraction);
+                self.far.push(FarNumber { channel, number: word as f32 * step + offset });
+            }
         }
     }
 }

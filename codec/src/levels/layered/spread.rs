@@ -5,7 +5,8 @@ use crate::element::Element;
 use crate::plane::Plane;
 use crate::rope::Turns;
 use crate::simd::{self, Isa};
-use crate::{Geometry, KvChunk, Side};
+use crate::levels::not_finite;
+use crate::{Geometry, KvChunk, Result, Side};
 
 /// Every so many tokens are looked at to find the spread of all layers' keys.
 const SAMPLE_STRIDE: usize = 8;
@@ -36,24 +37,31 @@ impl Spread {
     }
 }
 
-/// Fills `lines` with those of a head at some tokens, `[token][head_dim]`, keys turned back.
-pub(super) fn lines_of_head<E: Element>(
+/// Fills `lines` with the numbers of a plane, `[kv_head][token][head_dim]`, keys turned back.
+///
+/// # Errors
+/// `Invalid` at the first element that is not finite.
+pub(super) fn gather_plane<E: Element>(
     isa: Isa,
     plane: &Plane<'_>,
-    head: usize,
     turns: Option<&Turns>,
-    tokens: impl Iterator<Item = usize> + Clone,
     lines: &mut Vec<f32>,
-) {
-    let head_dim = plane.shape.head_dim;
-    lines.resize(tokens.clone().count() * head_dim, 0.0);
-    for (token, line) in tokens.zip(lines.chunks_exact_mut(head_dim)) {
-        simd::widen::<E>(isa, plane.head_line(token, head), line);
-        if let Some(turns) = turns {
-            let [cos, sin] = turns.token(token);
-            simd::rotate_back(isa, line, cos, sin);
+) -> Result<()> {
+    let (head_dim, num_tokens) = (plane.shape.head_dim, plane.shape.num_tokens);
+    lines.resize(plane.shape.num_kv_heads * num_tokens * head_dim, 0.0);
+    for (token, elements) in plane.bytes.chunks_exact(plane.shape.token_bytes()).enumerate() {
+        if !simd::largest_magnitude::<E>(isa, elements).is_finite() {
+            let mut numbers = elements.chunks_exact(E::BYTES).map(|element| E::to_f32(E::load(element)));
+            let channel = numbers.position(|number| !number.is_finite()).unwrap_or_default();
+            return Err(not_finite(plane, token, channel));
+        }
+        let turn = turns.map(|turns| turns.token(token));
+        for (head, elements) in elements.chunks_exact(plane.shape.head_bytes()).enumerate() {
+            let line = &mut lines[(head * num_tokens + token) * head_dim..][..head_dim];
+            simd::gather::<E>(isa, elements, turn, line);
         }
     }
+    Ok(())
 }
 
 /// Root mean square of deviations.
@@ -69,13 +77,16 @@ pub(super) fn root_mean_square<'a>(deviations: impl Iterator<Item = &'a f32>) ->
 /// Keys of all layers get the same step, whatever their own spread: an error of a key acts by its size.
 pub(in crate::levels) fn key_spread<E: Element>(isa: Isa, chunk: &KvChunk, turns: &Turns, exact_tokens: usize) -> f32 {
     let geometry: &Geometry = chunk.geometry();
-    let (mut logs, mut lines) = (Vec::new(), Vec::new());
+    let sampled = || (exact_tokens..chunk.num_tokens()).step_by(SAMPLE_STRIDE);
+    let mut logs = Vec::new();
+    let mut lines = vec![0.0; sampled().count() * geometry.head_dim()];
     for layer in 0..geometry.num_layers() {
         let plane = Plane::of_chunk(chunk, layer, Side::K);
         let mut deviations = Vec::new();
         for head in 0..geometry.num_kv_heads() {
-            let tokens = (exact_tokens..chunk.num_tokens()).step_by(SAMPLE_STRIDE);
-            lines_of_head::<E>(isa, &plane, head, Some(turns), tokens, &mut lines);
+            for (token, line) in sampled().zip(lines.chunks_exact_mut(geometry.head_dim())) {
+                simd::gather::<E>(isa, plane.head_line(token, head), Some(turns.token(token)), line);
+            }
             deviations.extend(Spread::of_lines(isa, &lines, geometry.head_dim()).deviations);
         }
         let spread = root_mean_square(deviations.iter());

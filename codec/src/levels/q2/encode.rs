@@ -1,40 +1,40 @@
 //! Q2 from elements to a preamble and tiles.
 
-use super::coding::{ChannelCoding, Codes};
+use super::coding::Codes;
 use super::quantizer::Bins;
 use crate::Result;
 use crate::element::Element;
+use crate::levels::scratch::{Scratch, TileScratch};
 use crate::levels::values;
 use crate::levels::{EncodedPlanes, not_finite};
-use crate::model::Model;
 use crate::plane::Plane;
 use crate::rows::TileRows;
-use crate::simd::{self, HeadErrors, Isa};
-use crate::tile::rans::Encoder;
-use crate::tile::{self, CodedTile};
+use crate::simd::{self, Isa};
+use crate::tile;
 
 /// Adds the plane's bins and scales, and one tile per kv head.
 ///
 /// # Errors
 /// `Invalid` at the first element that is not finite.
-pub(in crate::levels) fn encode_plane<E: Element>(isa: Isa, plane: &Plane<'_>, out: &mut EncodedPlanes) -> Result<()> {
+pub(in crate::levels) fn encode_plane<E: Element>(
+    isa: Isa,
+    plane: &Plane<'_>,
+    scratch: &mut Scratch,
+    out: &mut EncodedPlanes,
+) -> Result<()> {
     let bins = Bins::of_plane(plane.geometry.num_layers(), plane.layer, plane.side);
     let scales = scales::<E>(isa, plane)?;
     write_preamble::<E>(bins, &scales, &mut out.preamble);
     let quantizer = bins.quantizer::<E>(isa, &scales);
-    let shape = plane.shape;
-    let mut rows = TileRows::zeroed(shape.head_dim, shape.num_tokens);
-    let mut errors = HeadErrors::new(shape.num_tokens);
-    let mut encoder = Encoder::new(shape.head_dim * shape.num_tokens, shape.num_tokens);
-    for head in 0..shape.num_kv_heads {
-        errors.clear();
-        simd::quantize::<E>(isa, &quantizer, plane, head, &mut rows, &mut errors);
-        out.errors.add_head(&errors, shape.head_dim);
-        let parts = Parts::new(isa, &mut rows, Codes::of(bins));
-        let stream = simd::encode_tile(isa, &parts.models(), &rows, encoder);
-        let coded = parts.into_tile(stream);
+    scratch.fit(&plane.shape);
+    for head in 0..plane.shape.num_kv_heads {
+        scratch.clear_errors(plane.shape.num_tokens, 1);
+        let Scratch { values, errors, tile, .. } = scratch;
+        simd::quantize::<E>(isa, &quantizer, plane, head, values, &mut errors[0]);
+        out.errors.add_head(&errors[0], plane.shape.head_dim);
+        choose_codings(isa, Codes::of(bins), values, tile);
+        let coded = tile.encode(isa, values);
         out.tiles.push(|tiles| coded.write(tiles));
-        encoder = coded.stream;
     }
     Ok(())
 }
@@ -67,37 +67,17 @@ fn write_preamble<E: Element>(bins: Bins, scales: &[f32], preamble: &mut Vec<u8>
     tile::pad(preamble);
 }
 
-/// What a tile has besides its symbols.
-struct Parts {
-    parameters: Vec<u8>,
-    codings: Vec<ChannelCoding>,
-    raw: Vec<u8>,
-    escapes: Vec<u8>,
-}
-
-impl Parts {
-    /// Chooses codings, and puts symbols in the place of values.
-    fn new(isa: Isa, rows: &mut TileRows, codes: &Codes) -> Self {
-        let mut parts = Self { parameters: Vec::new(), codings: Vec::new(), raw: Vec::new(), escapes: Vec::new() };
-        for channel in 0..rows.num_channels() {
-            let code = codes.choose(simd::moments(isa, rows, channel), rows.num_tokens());
-            let coding = codes.coding(code).expect("what is chosen has a meaning");
-            if let ChannelCoding::Coded(coding) = coding {
-                let escapes = &mut parts.escapes;
-                values::to_symbols(isa, coding.window, rows, channel, &mut parts.raw, |_, value| escapes.push(value));
-            }
-            parts.parameters.push(code);
-            parts.codings.push(coding);
+/// Chooses the codings of all channels, and puts symbols in the place of values.
+fn choose_codings(isa: Isa, codes: &Codes, rows: &mut TileRows, tile: &mut TileScratch) {
+    tile.clear();
+    let TileScratch { parameters, models, raw, escapes, .. } = tile;
+    for channel in 0..rows.num_channels() {
+        let code = codes.choose(simd::moments(isa, rows, channel), rows.num_tokens());
+        let coding = codes.coding(code).expect("what is chosen has a meaning").coded();
+        if let Some(coding) = coding {
+            values::to_symbols(isa, coding.window, rows, channel, raw, |_, value| escapes.push(value));
         }
-        parts
-    }
-
-    fn models(&self) -> Vec<Option<&'static Model>> {
-        self.codings.iter().map(|coding| coding.coded().map(|coding| coding.model)).collect()
-    }
-
-    fn into_tile(self, stream: Encoder) -> CodedTile {
-        let has_states = self.models().iter().any(Option::is_some);
-        CodedTile { parameters: self.parameters, has_states, stream, raw: self.raw, escapes: self.escapes }
+        parameters.push(code);
+        models.push(coding.map(|coding| coding.model));
     }
 }

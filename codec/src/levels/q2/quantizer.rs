@@ -90,7 +90,8 @@ mod tests {
         let shape = PlaneShape::new(&geometry, 1);
         let plane = Plane { geometry: &geometry, layer: 0, side: Side::K, shape, bytes: &bytes };
         let quantizer = bins.quantizer::<f32>(Isa::SCALAR, &[scale]);
-        let mut errors = HeadErrors::new(1);
+        let mut errors = HeadErrors::default();
+        errors.clear(1);
         let mut rows = TileRows::zeroed(elements.len(), 1);
         simd::quantize::<f32>(Isa::SCALAR, &quantizer, &plane, 0, &mut rows, &mut errors);
         (0..elements.len())

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::lanes::{load, store};
 use crate::model::ESCAPE;
-use crate::rows::{BLOCK_CHANNELS, Row, Square, TileRows};
+use crate::rows::{BLOCK_CHANNELS, Square, TileRows};
 use crate::simd::values::{Moments, Outside, RUN, Window};
 
 /// See [`crate::simd::moments`].
@@ -163,15 +163,17 @@ pub(super) fn spread(plane: [u8; 4]) -> __m256i {
 }
 
 /// See [`crate::simd::take_fractions`].
-pub(in crate::simd) fn take_fractions(bit: u32, row: &Row, planes: &mut Vec<u8>) {
+pub(in crate::simd) fn take_fractions(bit: u32, squares: &[Square], channel: usize, planes: &mut Vec<u8>) {
     // SAFETY: the caller holds an `Isa` of AVX2.
-    let plane = unsafe { bit_plane(row, bit) };
-    planes.extend_from_slice(&plane.to_le_bytes());
+    unsafe { take_fractions_wide(bit, squares, channel, planes) }
 }
 
 #[target_feature(enable = "avx2")]
-fn bit_plane(row: &Row, bit: u32) -> i32 {
-    _mm256_movemask_epi8(_mm256_sll_epi16(load(row), _mm_cvtsi32_si128(bit.cast_signed())))
+fn take_fractions_wide(bit: u32, squares: &[Square], channel: usize, planes: &mut Vec<u8>) {
+    let shift = _mm_cvtsi32_si128(bit.cast_signed());
+    planes.extend(squares.iter().flat_map(|square| {
+        _mm256_movemask_epi8(_mm256_sll_epi16(load(&square[channel]), shift)).to_le_bytes()
+    }));
 }
 
 /// See [`crate::simd::put_fractions`].

@@ -17,6 +17,12 @@ pub(crate) struct Encoder {
     num_lanes: usize,
 }
 
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new(0, 0)
+    }
+}
+
 impl Encoder {
     /// An encoder of at most `num_symbols` symbols in rows of channels of `num_tokens` tokens.
     pub(crate) fn new(num_symbols: usize, num_tokens: usize) -> Self {
