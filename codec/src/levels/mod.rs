@@ -118,7 +118,9 @@ pub(crate) fn encode_plane(
     let dtype = plane.geometry.dtype();
     match level {
         Level::Q0 => with_element!(dtype, q0::encode_plane, isa, plane, scratch, &mut out[0].tiles),
-        Level::Q1 => with_element!(dtype, layered::encode_plane, isa, plane, Recipe::NearLossless, around, scratch, out)?,
+        Level::Q1 => {
+            with_element!(dtype, layered::encode_plane, isa, plane, Recipe::NearLossless, around, scratch, out)?
+        }
         Level::Q2 => with_element!(dtype, q2::encode_plane, isa, plane, scratch, &mut out[0])?,
         Level::Q3 => with_element!(dtype, layered::encode_plane, isa, plane, Recipe::Layered, around, scratch, out)?,
     }

@@ -24,9 +24,13 @@ const MAX_VARIANCES: [u64; CLASSES - 1] = [
     39_053, 55_194, 78_021, 110_303, 155_957, 220_521, 311_829, 440_957, 623_572, 881_829,
 ];
 
-/// The class that is best for a variance, in units of 2^-10.
-pub(super) fn class_for(variance: u64) -> usize {
-    MAX_VARIANCES.partition_point(|&max| max < variance)
+/// The class that is best for a variance of `sum / count`, in units of 2^-10: for that rounded down.
+///
+/// `count` is below 2^40.
+#[expect(clippy::arithmetic_side_effects, reason = "variances are below 2^20")]
+pub(super) fn class_for(sum: u64, count: u64) -> usize {
+    // Its integer part is above a whole number where it is not below the next one.
+    MAX_VARIANCES.partition_point(|&max| (max + 1) * count <= sum)
 }
 
 /// How the values of a channel are coded.
@@ -175,6 +179,7 @@ mod tests {
 
     #[test]
     fn wider_spreads_take_higher_classes() {
-        assert_eq!([0, 161, 162, 3_000, u64::MAX].map(class_for), [0, 0, 1, 11, 28]);
+        assert_eq!([0, 161, 162, 3_000, u64::MAX].map(|variance| class_for(variance, 1)), [0, 0, 1, 11, 28]);
+        assert_eq!([161 * 7 + 6, 162 * 7].map(|sum| class_for(sum, 7)), [0, 1]);
     }
 }

@@ -4,6 +4,7 @@ use super::Isa;
 use super::isa::Kind;
 use super::lines::{self, Scales, Turn};
 use super::quantize::{HeadErrors, PARTIAL_SUMS};
+use super::values::FRACTION_BITS;
 use crate::element::Element;
 use crate::rows::{BLOCK_CHANNELS, Square};
 
@@ -42,10 +43,20 @@ impl Grid {
 #[derive(Debug, Default)]
 pub(crate) struct Knowledge {
     pub(crate) scales: Scales,
-    /// Bits of the index's fraction that are known.
-    pub(crate) known_bits: Vec<u32>,
-    /// Bits of it that are not.
-    pub(crate) unknown_bits: Vec<u32>,
+    /// The bits of a word, value above fraction, that are known.
+    pub(crate) known: Vec<u32>,
+    /// What stands for the others: a one that puts it in the middle.
+    pub(crate) middles: Vec<u32>,
+}
+
+impl Knowledge {
+    /// Adds a channel of which `fraction_bits` are known below the value.
+    pub(crate) fn push(&mut self, [step, offset]: [f32; 2], fraction_bits: u32) {
+        self.scales.steps.push(step);
+        self.scales.offsets.push(offset);
+        self.known.push(u32::MAX << (FRACTION_BITS - fraction_bits));
+        self.middles.push(1 << (FRACTION_BITS - 1) >> fraction_bits);
+    }
 }
 
 /// Codes the lines of a head.
@@ -54,7 +65,11 @@ pub(crate) struct LineCoder {
     grid: Grid,
     /// Of each quality layer.
     knowledge: Vec<Knowledge>,
-    indices: Vec<i32>,
+    /// Of each channel, what a whole index is worth in a word.
+    units: Vec<i32>,
+    /// Of each channel, the one below the bits of an index in a word.
+    middles: Vec<u32>,
+    words: Vec<i32>,
     exact: Vec<f32>,
     decoded: Vec<f32>,
 }
@@ -73,7 +88,16 @@ pub(crate) struct Line<'a> {
 impl LineCoder {
     pub(crate) fn new(grid: Grid, knowledge: Vec<Knowledge>) -> Self {
         let head_dim = grid.inverses.len();
-        Self { grid, knowledge, indices: vec![0; head_dim], exact: vec![0.0; head_dim], decoded: vec![0.0; head_dim] }
+        let bits = grid.fraction_bits.iter();
+        Self {
+            units: bits.clone().map(|bits| 1 << (FRACTION_BITS - bits)).collect(),
+            middles: bits.map(|bits| 1 << (FRACTION_BITS - 1) >> bits).collect(),
+            grid,
+            knowledge,
+            words: vec![0; head_dim],
+            exact: vec![0.0; head_dim],
+            decoded: vec![0.0; head_dim],
+        }
     }
 
     pub(crate) fn grid(&self) -> &Grid {
@@ -121,15 +145,22 @@ impl LineCoder {
         token: usize,
         errors: &mut [HeadErrors],
     ) {
-        let Self { grid, knowledge, indices, exact, decoded } = self;
-        find_indices(grid, line.numbers, indices);
-        let blocks = indices.chunks(BLOCK_CHANNELS).zip(grid.fraction_bits.chunks(BLOCK_CHANNELS));
-        for ((indices, fraction_bits), [values, fractions]) in blocks.zip(squares) {
-            split_indices(indices, fraction_bits, &mut values[lane], &mut fractions[lane]);
+        let Self { grid, knowledge, units, middles, words, exact, decoded } = self;
+        find_words(grid, units, line.numbers, words);
+        for ((words, middles), [values, fractions]) in
+            words.chunks(BLOCK_CHANNELS).zip(middles.chunks(BLOCK_CHANNELS)).zip(squares)
+        {
+            split_words(words, middles, &mut values[lane], &mut fractions[lane]);
         }
-        lines::widen_plain::<E>(line.elements, exact);
+        let exact = match line.turn {
+            None => line.numbers,
+            Some(_) => {
+                lines::widen_plain::<E>(line.elements, exact);
+                exact
+            }
+        };
         for (knowledge, errors) in knowledge.iter().zip(errors) {
-            restore_known(knowledge, indices, decoded);
+            restore_known(knowledge, words, decoded);
             if let Some([cos, sin]) = line.turn {
                 lines::rotate_plain(decoded, cos, sin);
             }
@@ -139,35 +170,35 @@ impl LineCoder {
     }
 }
 
+/// Indices, so far up that the whole ones are values.
 #[inline(always)]
-fn find_indices(grid: &Grid, numbers: &[f32], indices: &mut [i32]) {
-    let count = indices.len();
-    let (numbers, inverses, offsets) = (&numbers[..count], &grid.inverses[..count], &grid.offsets[..count]);
+fn find_words(grid: &Grid, units: &[i32], numbers: &[f32], words: &mut [i32]) {
+    let count = words.len();
+    let (numbers, units) = (&numbers[..count], &units[..count]);
+    let (inverses, offsets) = (&grid.inverses[..count], &grid.offsets[..count]);
     for i in 0..count {
-        indices[i] = index_of(numbers[i], inverses[i], offsets[i]);
+        words[i] = index_of(numbers[i], inverses[i], offsets[i]).wrapping_mul(units[i]);
     }
 }
 
 #[inline(always)]
-fn split_indices(indices: &[i32], fraction_bits: &[u32], values: &mut [u8], fractions: &mut [u8]) {
+fn split_words(words: &[i32], middles: &[u32], values: &mut [u8], fractions: &mut [u8]) {
     let places = values.iter_mut().zip(fractions);
-    for ((index, bits), (value, fraction)) in indices.iter().zip(fraction_bits).zip(places) {
-        *value = index.wrapping_shr(*bits).clamp(-MAX_VALUE, MAX_VALUE) as u8;
-        *fraction = (index << 8 | 128).wrapping_shr(*bits) as u8;
+    for ((word, middle), (value, fraction)) in words.iter().zip(middles).zip(places) {
+        *value = (word >> FRACTION_BITS).clamp(-MAX_VALUE, MAX_VALUE) as u8;
+        *fraction = (word.cast_unsigned() | middle) as u8;
     }
 }
 
 /// What a line comes back as to one who knows only the first bits of each channel's fraction.
 #[inline(always)]
-fn restore_known(knowledge: &Knowledge, indices: &[i32], decoded: &mut [f32]) {
+fn restore_known(knowledge: &Knowledge, words: &[i32], decoded: &mut [f32]) {
     let count = decoded.len();
-    let indices = &indices[..count];
-    let (known, unknown) = (&knowledge.known_bits[..count], &knowledge.unknown_bits[..count]);
+    let words = &words[..count];
+    let (known, middles) = (&knowledge.known[..count], &knowledge.middles[..count]);
     let (steps, offsets) = (&knowledge.scales.steps[..count], &knowledge.scales.offsets[..count]);
     for i in 0..count {
-        let index = indices[i].wrapping_shr(unknown[i]);
-        // The known bits of the fraction from the top, then a one that puts it in the middle.
-        let word = (index << 8 | 128).wrapping_shr(known[i]);
+        let word = (words[i].cast_unsigned() & known[i] | middles[i]).cast_signed();
         decoded[i] = word as f32 * steps[i] + offsets[i];
     }
 }
@@ -179,11 +210,12 @@ fn measure(exact: &[f32], decoded: &[f32], squares: &mut [f32; PARTIAL_SUMS], la
     let (whole_decoded, rest_decoded) = decoded.as_chunks::<PARTIAL_SUMS>();
     let (mut sums, mut most) = (*squares, *largest);
     for (exact, decoded) in whole.iter().zip(whole_decoded) {
-        for partial in 0..PARTIAL_SUMS {
-            let error = decoded[partial] - exact[partial];
-            sums[partial] += error * error;
-            most[partial] = if error.abs() > most[partial] { error.abs() } else { most[partial] };
-        }
+        let errors: [f32; PARTIAL_SUMS] = std::array::from_fn(|partial| decoded[partial] - exact[partial]);
+        sums = std::array::from_fn(|partial| sums[partial] + errors[partial] * errors[partial]);
+        most = std::array::from_fn(|partial| {
+            let magnitude = errors[partial].abs();
+            if magnitude > most[partial] { magnitude } else { most[partial] }
+        });
     }
     for (partial, (exact, decoded)) in rest.iter().zip(rest_decoded).enumerate() {
         let error = decoded - exact;

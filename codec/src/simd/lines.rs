@@ -7,7 +7,7 @@ use super::Isa;
 use super::isa::Kind;
 use crate::element::Element;
 use crate::plane::PlaneShape;
-use crate::rows::{BLOCK_CHANNELS, Square};
+use crate::rows::{BLOCK_CHANNELS, Row, Square};
 
 /// Cosines and sines by which a key turns: half as many as it has channels.
 pub(crate) type Turn<'a> = [&'a [f32]; 2];
@@ -76,37 +76,51 @@ pub(crate) struct FarNumber {
     pub(crate) number: f32,
 }
 
+/// A line of values and fractions, to restore.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CodedLine<'a> {
+    /// Those of each block.
+    pub(crate) squares: &'a [[Square; 2]],
+    /// The line of the squares.
+    pub(crate) lane: usize,
+    pub(crate) far: &'a [FarNumber],
+    /// The turn of the key, for keys.
+    pub(crate) turn: Option<Turn<'a>>,
+}
+
 on_every_isa!(
-    /// The elements nearest to the numbers that line `lane` of the squares of values and fractions stands for, keys turned;
-    /// of two, the one of larger magnitude. `line` is room for the numbers.
+    /// The elements nearest to the numbers that a line stands for, keys turned; of two, the one of larger magnitude. `room`
+    /// is for the numbers.
     restore<E>, restore_wide, restore_plain,
-    (scales: &Scales, squares: &[[Square; 2]], lane: usize, far: &[FarNumber], turn: Option<Turn<'_>>, line: &mut [f32],
-     elements: &mut [u8])
+    (scales: &Scales, line: CodedLine<'_>, room: &mut [f32], elements: &mut [u8])
 );
 
 #[inline(always)]
-fn restore_plain<E: Element>(
-    scales: &Scales,
-    squares: &[[Square; 2]],
-    lane: usize,
-    far: &[FarNumber],
-    turn: Option<Turn<'_>>,
-    line: &mut [f32],
-    elements: &mut [u8],
-) {
-    let scales = scales.steps.chunks(BLOCK_CHANNELS).zip(scales.offsets.chunks(BLOCK_CHANNELS));
-    for ((line, (steps, offsets)), [values, fractions]) in line.chunks_mut(BLOCK_CHANNELS).zip(scales).zip(squares) {
-        let words = values[lane].iter().zip(&fractions[lane]);
-        for (((x, step), offset), (value, fraction)) in line.iter_mut().zip(steps).zip(offsets).zip(words) {
-            let word = i32::from(value.cast_signed()) << 8 | i32::from(*fraction);
-            *x = word as f32 * step + offset;
-        }
+fn restore_plain<E: Element>(scales: &Scales, line: CodedLine<'_>, room: &mut [f32], elements: &mut [u8]) {
+    let CodedLine { squares, lane, far, turn } = line;
+    let (steps, last_steps) = scales.steps.as_chunks::<BLOCK_CHANNELS>();
+    let (offsets, last_offsets) = scales.offsets.as_chunks::<BLOCK_CHANNELS>();
+    let (blocks, last) = room.as_chunks_mut::<BLOCK_CHANNELS>();
+    for (((line, steps), offsets), squares) in blocks.iter_mut().zip(steps).zip(offsets).zip(squares) {
+        restore_block(steps, offsets, squares.each_ref().map(|square| &square[lane]), line);
     }
-    far.iter().for_each(|far| line[far.channel] = far.number);
+    if let Some(squares) = squares.get(steps.len()) {
+        restore_block(last_steps, last_offsets, squares.each_ref().map(|square| &square[lane]), last);
+    }
+    far.iter().for_each(|far| room[far.channel] = far.number);
     if let Some([cos, sin]) = turn {
-        rotate_plain(line, cos, sin);
+        rotate_plain(room, cos, sin);
     }
-    narrow_plain::<E>(line, elements);
+    narrow_plain::<E>(room, elements);
+}
+
+#[inline(always)]
+fn restore_block(steps: &[f32], offsets: &[f32], [values, fractions]: [&Row; 2], line: &mut [f32]) {
+    let scales = steps.iter().zip(offsets);
+    for ((x, (step, offset)), (value, fraction)) in line.iter_mut().zip(scales).zip(values.iter().zip(fractions)) {
+        let word = i32::from(value.cast_signed()) << 8 | i32::from(*fraction);
+        *x = word as f32 * step + offset;
+    }
 }
 
 /// Turns a key forward.

@@ -31,7 +31,7 @@ pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
 pub(crate) use encode::encode_tile;
 pub use isa::Isa;
 pub(crate) use line_coder::{Grid, Knowledge, Line, LineCoder};
-pub(crate) use lines::{FarNumber, Scales, add_moments, gather, put_lines, restore};
+pub(crate) use lines::{CodedLine, FarNumber, Scales, add_moments, gather, put_lines, restore};
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};
 pub(crate) use turn::turn_into;

@@ -1,6 +1,6 @@
 //! From elements to a preamble and tiles, for all quality layers at once.
 
-use super::head::HeadCoder;
+use super::head::{HeadCoder, HeadLines};
 use super::recipe::Recipe;
 use super::spread::{Spread, gather_plane};
 use super::tiles::push_tiles;
@@ -61,15 +61,15 @@ fn code_plane<E: Element>(
     let limit = recipe.error_limit(plane.side, steps.step);
     let mut within = true;
     let exponents = steps.exponents.chunks(shape.head_dim);
-    for (head, ((lines, spread), exponents)) in heads().zip(&spreads).zip(exponents).enumerate() {
+    for (head, ((numbers, spread), exponents)) in heads().zip(&spreads).zip(exponents).enumerate() {
         scratch.clear_errors(shape.num_tokens, out.len());
         let mut coder = HeadCoder::new(&steps, spread, exponents);
-        coder.code_lines::<E>(isa, plane, head, turns, exact_tokens, lines, scratch);
+        coder.code_lines::<E>(isa, HeadLines { plane, head, turns, numbers }, exact_tokens, scratch);
         for (out, errors) in out.iter_mut().zip(&scratch.errors) {
             within &= errors.are_within(limit);
             out.errors.add_head(errors, shape.head_dim);
         }
-        within &= push_tiles(isa, &coder, lines, scratch, out);
+        within &= push_tiles(isa, &coder, numbers, scratch, out);
     }
     scratch.lines = lines;
     within

@@ -20,6 +20,17 @@ pub(super) struct Channel {
     pub(super) mean: i8,
 }
 
+/// A head to code.
+#[derive(Clone, Copy)]
+pub(super) struct HeadLines<'a> {
+    pub(super) plane: &'a Plane<'a>,
+    pub(super) head: usize,
+    /// The turns of keys, for keys.
+    pub(super) turns: Option<&'a Turns>,
+    /// Its numbers, turned back, `[token][head_dim]`.
+    pub(super) numbers: &'a [f32],
+}
+
 /// Codes one head.
 pub(super) struct HeadCoder {
     pub(super) channels: Vec<Channel>,
@@ -42,16 +53,11 @@ impl HeadCoder {
 
     /// Fills values and fractions, and takes in the errors of each quality layer with those below it. Exact tokens are as
     /// their means, and without errors.
-    ///
-    /// `lines`: the head's numbers, `[token][head_dim]`.
     pub(super) fn code_lines<E: Element>(
         &mut self,
         isa: Isa,
-        plane: &Plane<'_>,
-        head: usize,
-        turns: Option<&Turns>,
+        lines: HeadLines<'_>,
         exact_tokens: usize,
-        lines: &[f32],
         scratch: &mut Scratch,
     ) {
         let Scratch { values, fractions, errors, .. } = scratch;
@@ -65,9 +71,9 @@ impl HeadCoder {
                     continue;
                 }
                 let line = Line {
-                    elements: plane.head_line(token, head),
-                    turn: turns.map(|turns| turns.token(token)),
-                    numbers: &lines[token * head_dim..][..head_dim],
+                    elements: lines.plane.head_line(token, lines.head),
+                    turn: lines.turns.map(|turns| turns.token(token)),
+                    numbers: &lines.numbers[token * head_dim..][..head_dim],
                 };
                 self.lines.code::<E>(isa, line, lane, &mut squares, token, errors);
             }
@@ -106,12 +112,8 @@ fn knowledge(steps: &PlaneSteps, channels: &[Channel], grid: &Grid, quality: usi
     let mut knowledge = Knowledge::default();
     for (channel, &bits) in channels.iter().zip(&grid.fraction_bits) {
         let entered = channel.enters.filter(|&enters| enters <= quality);
-        let [step, offset] = scales(steps.step, channel.exponent, entered, steps.mean_step, channel.mean);
-        let known_bits = entered.map_or(0, |enters| (quality - enters) as u32).min(bits);
-        knowledge.scales.steps.push(step);
-        knowledge.scales.offsets.push(offset);
-        knowledge.known_bits.push(known_bits);
-        knowledge.unknown_bits.push(bits - known_bits);
+        let scales = scales(steps.step, channel.exponent, entered, steps.mean_step, channel.mean);
+        knowledge.push(scales, entered.map_or(0, |enters| (quality - enters) as u32).min(bits));
     }
     knowledge
 }

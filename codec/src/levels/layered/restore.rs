@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::plane::PlaneShape;
 use crate::rope::Turns;
 use crate::rows::{BLOCK_CHANNELS, Square, TileRows};
-use crate::simd::{self, FarNumber, Isa, Scales};
+use crate::simd::{self, CodedLine, FarNumber, Isa, Scales};
 use crate::tile::rans::LANES;
 
 /// Room for a row of tokens of one head, on its way to the plane.
@@ -57,7 +57,8 @@ impl Restorer {
                 let token = first_token.saturating_add(lane);
                 self.find_far(head, token, lane);
                 let turn = turns.map(|turns| turns.token(token));
-                simd::restore::<E>(isa, &self.scales, &self.squares, lane, &self.far, turn, &mut self.line, elements);
+                let line = CodedLine { squares: &self.squares, lane, far: &self.far, turn };
+                simd::restore::<E>(isa, &self.scales, line, &mut self.line, elements);
             }
             let written = elements.get(..num_tokens.saturating_mul(head_bytes)).unwrap_or_default();
             simd::put_lines(isa, written, &self.shape, head.head, first_token, plane);

@@ -2,10 +2,10 @@
 
 use super::coding::step_factor;
 use crate::element::Element;
+use crate::levels::not_finite;
 use crate::plane::Plane;
 use crate::rope::Turns;
 use crate::simd::{self, Isa};
-use crate::levels::not_finite;
 use crate::{Geometry, KvChunk, Result, Side};
 
 /// Every so many tokens are looked at to find the spread of all layers' keys.

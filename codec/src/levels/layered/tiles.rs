@@ -9,11 +9,11 @@ use crate::simd::{self, Isa};
 
 /// Adds the tiles of a head to each layer; gives whether escapes can say all values.
 ///
-/// `lines`: the head's numbers, `[token][head_dim]`.
+/// `numbers`: the head's, `[token][head_dim]`.
 pub(super) fn push_tiles(
     isa: Isa,
     head: &HeadCoder,
-    lines: &[f32],
+    numbers: &[f32],
     scratch: &mut Scratch,
     out: &mut [EncodedPlanes],
 ) -> bool {
@@ -33,7 +33,7 @@ pub(super) fn push_tiles(
                 _ => {}
             }
             if let Some(code) = code {
-                all_said &= code_values(isa, head, lines, code, channel, values, tile);
+                all_said &= code_values(isa, head, numbers, code, channel, values, tile);
             }
             tile.parameters.push(code.map_or(0, ChannelCode::to_byte));
             if quality == 0 {
@@ -49,8 +49,7 @@ pub(super) fn push_tiles(
 
 fn choose_code(isa: Isa, head: &HeadCoder, values: &TileRows, channel: usize) -> ChannelCode {
     let moments = simd::moments(isa, values, channel);
-    let variance = (u64::from(moments.squares) << 10) / values.num_tokens() as u64;
-    let class = values::class_for(variance).min(CODE_CLASSES - 1);
+    let class = values::class_for(u64::from(moments.squares) << 10, values.num_tokens() as u64).min(CODE_CLASSES - 1);
     ChannelCode { class, exponent: head.channels[channel].exponent }
 }
 
@@ -58,7 +57,7 @@ fn choose_code(isa: Isa, head: &HeadCoder, values: &TileRows, channel: usize) ->
 fn code_values(
     isa: Isa,
     head: &HeadCoder,
-    lines: &[f32],
+    numbers: &[f32],
     code: ChannelCode,
     channel: usize,
     rows: &mut TileRows,
@@ -68,7 +67,7 @@ fn code_values(
     let mut all_said = true;
     values::to_symbols(isa, code.values().window, rows, channel, raw, |token, value| {
         let exact = match value.cast_signed() {
-            -127 | 127 => head.value(channel, lines[token * head.channels.len() + channel]),
+            -127 | 127 => head.value(channel, numbers[token * head.channels.len() + channel]),
             value => i32::from(value),
         };
         all_said &= i16::try_from(exact).is_ok();

@@ -63,13 +63,7 @@ fn split_bf16(isa: Isa, plane: &Plane<'_>, head: usize, rows: &mut TileRows, til
 }
 
 /// The same, element by element.
-fn split_elements<E: Element>(
-    isa: Isa,
-    plane: &Plane<'_>,
-    head: usize,
-    rows: &mut TileRows,
-    tile: &mut TileScratch,
-) {
+fn split_elements<E: Element>(isa: Isa, plane: &Plane<'_>, head: usize, rows: &mut TileRows, tile: &mut TileScratch) {
     let shape = plane.shape;
     let mut raw = vec![0; shape.head_dim * shape.num_tokens];
     for (token, elements) in shape.head(plane.bytes, head).enumerate() {

@@ -104,11 +104,17 @@ impl Codes {
         if sum == tokens * least {
             return ALL_LEAST;
         }
-        let variance = (((tokens * squares - sum * sum) << 10) as u64) / (tokens * tokens) as u64;
-        let Row { spacing, reach, middle } = self.rows[usize::from(self.row_of_class[class_for(variance)])];
+        // The variance, in units of 2^-10, over the tokens twice: comparing it takes no division.
+        let variance = ((tokens * squares - sum * sum) << 10) as u64;
+        let class = class_for(variance, num_tokens as u64 * num_tokens as u64);
+        let Row { spacing, reach, middle } = self.rows[usize::from(self.row_of_class[class])];
         // Below 2^18: narrow integers are divided faster.
         let (sum, spacing, reach) = (sum as i32, num_tokens as i32 * i32::from(spacing), i32::from(reach));
-        let nearest = (2 * sum + spacing).div_euclid(2 * spacing).clamp(-reach, reach);
+        let nearest = if sum.unsigned_abs() * 2 < spacing.unsigned_abs() {
+            0
+        } else {
+            (2 * sum + spacing).div_euclid(2 * spacing).clamp(-reach, reach)
+        };
         (middle + nearest as i16) as u8
     }
 }

@@ -171,9 +171,11 @@ pub(in crate::simd) fn take_fractions(bit: u32, squares: &[Square], channel: usi
 #[target_feature(enable = "avx2")]
 fn take_fractions_wide(bit: u32, squares: &[Square], channel: usize, planes: &mut Vec<u8>) {
     let shift = _mm_cvtsi32_si128(bit.cast_signed());
-    planes.extend(squares.iter().flat_map(|square| {
-        _mm256_movemask_epi8(_mm256_sll_epi16(load(&square[channel]), shift)).to_le_bytes()
-    }));
+    planes.extend(
+        squares
+            .iter()
+            .flat_map(|square| _mm256_movemask_epi8(_mm256_sll_epi16(load(&square[channel]), shift)).to_le_bytes()),
+    );
 }
 
 /// See [`crate::simd::put_fractions`].
