@@ -11,7 +11,7 @@ use crate::Result;
 use crate::cursor::Cursor;
 use crate::model::{Model, VALUE_CLASSES, model_set};
 use crate::rows::{BLOCK_CHANNELS, SplitRows, TileRows};
-use crate::simd::{self, Isa, Outside, RUN, Window};
+use crate::simd::{self, ChannelModel, Isa, Outside, RUN, Window};
 use crate::tile::rans::LANES;
 
 /// Classes of spread: class `k` has deviations about `0.25 * 2^(k/4)`.
@@ -59,6 +59,11 @@ impl ValueCoding {
         };
         Self { model, window }
     }
+
+    /// How the symbols decode.
+    pub(super) fn channel_model(self) -> ChannelModel {
+        ChannelModel { model: self.model, bias: self.window.bias() }
+    }
 }
 
 /// Puts the symbols of a channel in the place of its values, adds its raw bits, and calls `escape` for each token whose
@@ -102,16 +107,22 @@ fn for_each_bit(mut mask: u32, mut with: impl FnMut(usize, u8), values: &[u8]) {
     }
 }
 
-/// Puts the values of a channel in the place of its symbols, and calls `escape` for each token outside of the window with
-/// the place of its value.
+/// Puts the values of a channel in the place of its symbols with the window's bias, and calls `escape` for each token outside
+/// of the window with the place of its value.
+///
+/// `escaped`: whether the channel has any such token.
 pub(super) fn from_symbols(
     isa: Isa,
     window: Window,
+    escaped: bool,
     rows: &mut TileRows,
     channel: usize,
     raw: &mut Cursor<'_>,
     mut escape: impl FnMut(usize, &mut u8) -> Result<()>,
 ) -> Result<()> {
+    if window.raw_bits == 0 && !escaped {
+        return Ok(());
+    }
     let num_tokens = rows.num_tokens();
     let SplitRows { whole, short } = rows.split_block_mut(channel / BLOCK_CHANNELS);
     let channel = channel % BLOCK_CHANNELS;

@@ -26,7 +26,7 @@ mod avx2;
 pub(crate) use bf16::{PartsBlock, join, split};
 pub(crate) use cost::{CostTable, MAX_MODELS, cheapest};
 pub(crate) use counts::{COUNTED, LeastCounts, count_least};
-pub(crate) use decode::{BlockModels, TILES, decode_block};
+pub(crate) use decode::{BlockModels, ChannelModel, Escaped, TILES, decode_block};
 pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
 pub(crate) use encode::encode_tile;
 pub use isa::Isa;

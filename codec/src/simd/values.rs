@@ -18,6 +18,14 @@ pub(crate) struct Window {
     pub(crate) raw_bits: u32,
 }
 
+impl Window {
+    /// What makes values of symbols when it is added, where there are no raw bits; else 0.
+    #[inline]
+    pub(crate) fn bias(self) -> u8 {
+        if self.raw_bits == 0 { self.base } else { 0 }
+    }
+}
+
 /// Sums over the values of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Moments {
@@ -100,8 +108,9 @@ pub(crate) fn to_symbols_short(window: Window, row: &mut [u8], planes: &mut Vec<
     outside
 }
 
-/// Puts the values of a channel of up to [`RUN`] whole rows in the place of its symbols, and says whether there are
-/// escapes: `escapes` gets a mask of each row, with the tokens whose symbol is [`ESCAPE`], whose values mean nothing.
+/// Puts the values of a channel of up to [`RUN`] whole rows in the place of its symbols, to which the bias of the window was
+/// added, and says whether there are escapes: `escapes` gets a mask of each row, with the tokens whose symbol is
+/// [`ESCAPE`], whose values mean nothing.
 ///
 /// `planes`: those of the rows, as [`to_symbols`] adds them.
 #[inline]
@@ -132,8 +141,9 @@ pub(crate) fn from_symbols_short(window: Window, row: &mut [u8], planes: &[u8]) 
     let plane_bytes = row.len().div_ceil(8).max(1);
     let mut escapes = 0;
     for (token, place) in row.iter_mut().enumerate() {
-        escapes |= u32::from(*place == ESCAPE) << token;
-        let mut offset = *place << window.raw_bits;
+        let symbol = place.wrapping_sub(window.bias());
+        escapes |= u32::from(symbol == ESCAPE) << token;
+        let mut offset = symbol << window.raw_bits;
         for (bit, plane) in planes.chunks(plane_bytes).enumerate() {
             offset |= (plane[token / 8] >> (token % 8) & 1) << bit;
         }

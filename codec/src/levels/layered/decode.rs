@@ -15,7 +15,7 @@ use crate::levels::values::{self, ValueCoding};
 use crate::plane::PlaneShape;
 use crate::rope::Turns;
 use crate::rows::{BLOCK_CHANNELS, TileRows};
-use crate::simd::{self, BlockModels, Isa, TILES};
+use crate::simd::{self, BlockModels, Escaped, Isa, TILES};
 use crate::tile::rans::Decoder;
 use crate::tile::{ALIGNMENT, Tile};
 use crate::{Level, Result};
@@ -103,7 +103,8 @@ impl<'a> Heads<'a> {
         for (quality, mut symbols) in self.symbols.drain(..).enumerate() {
             for block in 0..shape.num_blocks() {
                 let models: Vec<BlockModels> = self.heads.iter().map(|head| head.models(quality, block)).collect();
-                simd::decode_block(isa, &mut symbols, &models, values, block)?;
+                let escaped = simd::decode_block(isa, &mut symbols, &models, values, block)?;
+                self.heads.iter_mut().zip(escaped).for_each(|(head, escaped)| head.note_escaped(block, escaped));
             }
             symbols.into_iter().try_for_each(Decoder::finish)?;
         }
@@ -122,12 +123,14 @@ pub(super) struct Head<'a> {
     pub(super) head: usize,
     pub(super) channels: Vec<Channel>,
     pub(super) far: Vec<FarValue>,
+    /// Of each block.
+    escaped: Vec<Escaped>,
     tails: Vec<LayerTail<'a>>,
 }
 
 impl<'a> Head<'a> {
     fn new(head: usize) -> Self {
-        Self { head, channels: Vec::new(), far: Vec::new(), tails: Vec::new() }
+        Self { head, channels: Vec::new(), far: Vec::new(), escaped: Vec::new(), tails: Vec::new() }
     }
 
     /// Takes the parameters of a layer in, cuts its tile, and gives its symbols.
@@ -179,14 +182,21 @@ impl<'a> Head<'a> {
         let mut models = [None; BLOCK_CHANNELS];
         let channels = self.channels.chunks(BLOCK_CHANNELS).nth(block).unwrap_or_default();
         for (model, channel) in models.iter_mut().zip(channels) {
-            *model = channel.entered.filter(|entered| entered.quality == quality).map(|entered| entered.coding.model);
+            let entered = channel.entered.filter(|entered| entered.quality == quality);
+            *model = entered.map(|entered| entered.coding.channel_model());
         }
         models
     }
 
+    /// Takes in which channels of a block have escapes in a layer.
+    fn note_escaped(&mut self, block: usize, escaped: Escaped) {
+        self.escaped.resize(self.escaped.len().max(block.saturating_add(1)), 0);
+        self.escaped.iter_mut().skip(block).take(1).for_each(|all| *all |= escaped);
+    }
+
     /// Puts values in the place of symbols, and fills the fractions from the bits of refinements.
     fn replace_symbols(&mut self, isa: Isa, rows: &mut TileRows, fractions: &mut TileRows) -> Result<()> {
-        let Self { channels, tails, far, .. } = self;
+        let Self { channels, tails, far, escaped, .. } = self;
         let plane_bytes = values::raw_bytes(rows.num_tokens(), 1);
         for (channel, Channel { entered, .. }) in channels.iter().enumerate() {
             let mut planes: [&[u8]; MAX_REFINEMENTS] = [&[]; MAX_REFINEMENTS];
@@ -194,7 +204,10 @@ impl<'a> Head<'a> {
             if let Some(Entered { quality, coding, .. }) = entered {
                 let mut layers = tails.iter_mut().skip(*quality);
                 if let Some(LayerTail { raw, escapes }) = layers.next() {
-                    values::from_symbols(isa, coding.window, rows, channel, raw, |token, place| {
+                    let escaped = escaped
+                        .get(channel / BLOCK_CHANNELS)
+                        .is_some_and(|all| all >> (channel % BLOCK_CHANNELS) & 1 == 1);
+                    values::from_symbols(isa, coding.window, escaped, rows, channel, raw, |token, place| {
                         let value = i16::from_le_bytes(escapes.array::<ESCAPE_BYTES>("an escaped value")?);
                         match i8::try_from(value) {
                             Ok(value) => *place = value.cast_unsigned(),

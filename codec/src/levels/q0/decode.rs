@@ -12,7 +12,7 @@ use crate::element::Element;
 use crate::levels::{GROUP_BLOCKS, values};
 use crate::plane::{BlockViewMut, PlaneShape};
 use crate::rows::{BLOCK_CHANNELS, TileRows};
-use crate::simd::{self, BlockModels, Isa, PartsBlock, TILES};
+use crate::simd::{self, BlockModels, Escaped, Isa, PartsBlock, TILES};
 use crate::tile::index::TileReader;
 use crate::tile::rans::{Decoder, LANES};
 use crate::tile::{ALIGNMENT, Tile, bits};
@@ -86,17 +86,20 @@ impl<'a, E: Element> Heads<'a, E> {
             let rows = rows.get_mut(..self.symbols.len()).unwrap_or_default();
             let mut models = [[None; BLOCK_CHANNELS]; TILES];
             models.iter_mut().zip(&self.channels).for_each(|(models, channels)| *models = channels.models(block));
-            simd::decode_block(isa, &mut self.symbols, models.get(..rows.len()).unwrap_or_default(), rows, 0)?;
+            let models = models.get(..rows.len()).unwrap_or_default();
+            let escaped = simd::decode_block(isa, &mut self.symbols, models, rows, 0)?;
+            self.channels.iter_mut().zip(escaped).for_each(|(channels, escaped)| channels.escaped.push(escaped));
         }
         let mut raw = [[[&[][..]; BLOCK_CHANNELS]; GROUP_BLOCKS]; TILES];
         for ((tile, channels), raw) in self.channels.iter_mut().enumerate().zip(&mut raw) {
             for (block, (rows, raw)) in blocks.clone().zip(self.rows.iter_mut().zip(raw)) {
                 let Some(rows) = rows.get_mut(tile) else { continue };
+                let escaped = channels.escaped.get(block).copied().unwrap_or_default();
                 if E::IS_BF16 {
-                    *raw = channels.replace_and_take(isa, block, rows)?;
+                    *raw = channels.replace_and_take(isa, block, escaped, rows)?;
                 } else {
                     let mut view = BlockViewMut::new(&self.shape, plane, channels.head, block);
-                    channels.join_elements(isa, block, rows, &mut view)?;
+                    channels.join_elements(isa, block, escaped, rows, &mut view)?;
                 }
             }
         }
@@ -129,6 +132,8 @@ impl<'a, E: Element> Heads<'a, E> {
 struct Channels<'a, E> {
     head: usize,
     codings: Vec<ChannelCoding>,
+    /// Of each block that was decoded.
+    escaped: Vec<Escaped>,
     raw: Cursor<'a>,
     escapes: Cursor<'a>,
     element: std::marker::PhantomData<E>,
@@ -143,7 +148,7 @@ impl<'a, E: Element> Channels<'a, E> {
         let codings = parameters.as_chunks().0.iter().map(coding).collect::<Result<Vec<_>>>()?;
         let with_raw = codings.iter().filter(|&&coding| coding != ChannelCoding::Zero).count();
         let raw = tail.split(with_raw.saturating_mul(raw_bytes::<E>(num_tokens)), "the raw bits of a tile")?;
-        Ok(Self { head, codings, raw, escapes: tail, element: std::marker::PhantomData })
+        Ok(Self { head, codings, escaped: Vec::new(), raw, escapes: tail, element: std::marker::PhantomData })
     }
 
     fn block(&self, block: usize) -> &[ChannelCoding] {
@@ -152,19 +157,25 @@ impl<'a, E: Element> Channels<'a, E> {
 
     fn models(&self, block: usize) -> BlockModels {
         let mut models = [None; BLOCK_CHANNELS];
-        models.iter_mut().zip(self.block(block)).for_each(|(model, coding)| *model = coding.model());
+        models.iter_mut().zip(self.block(block)).for_each(|(model, coding)| *model = coding.channel_model());
         models
     }
 
     /// Puts the complements of exponents in the place of a block's symbols, and gives the raw bits of its channels, which
     /// are bytes: `[channel][token]`.
-    fn replace_and_take(&mut self, isa: Isa, block: usize, rows: &mut TileRows) -> Result<[&'a [u8]; BLOCK_CHANNELS]> {
+    fn replace_and_take(
+        &mut self,
+        isa: Isa,
+        block: usize,
+        escaped: Escaped,
+        rows: &mut TileRows,
+    ) -> Result<[&'a [u8]; BLOCK_CHANNELS]> {
         static ZEROS: [u8; KvChunk::MAX_TOKENS] = [0; KvChunk::MAX_TOKENS];
         let mut raw = [&ZEROS[..]; BLOCK_CHANNELS];
         let first = block.saturating_mul(BLOCK_CHANNELS);
         for (channel, raw) in raw.iter_mut().enumerate() {
             let Some(&coding) = self.codings.get(first.saturating_add(channel)) else { break };
-            self.replace_symbols(isa, coding, rows, channel)?;
+            self.replace_symbols(isa, coding, escaped >> channel & 1 == 1, rows, channel)?;
             if coding != ChannelCoding::Zero {
                 *raw = self.raw.take(rows.num_tokens(), "a channel's raw bits")?;
             }
@@ -177,12 +188,13 @@ impl<'a, E: Element> Channels<'a, E> {
         &mut self,
         isa: Isa,
         block: usize,
+        escaped: Escaped,
         rows: &mut TileRows,
         view: &mut BlockViewMut<'_>,
     ) -> Result<()> {
         let mut raw_bits = [0; LANES];
         for (channel, coding) in self.block(block).to_vec().into_iter().enumerate() {
-            self.replace_symbols(isa, coding, rows, channel)?;
+            self.replace_symbols(isa, coding, escaped >> channel & 1 == 1, rows, channel)?;
             for (first_token, complements) in (0..).step_by(LANES).zip(rows.channel(channel)) {
                 match coding {
                     ChannelCoding::Zero => raw_bits.fill(0),
@@ -198,12 +210,19 @@ impl<'a, E: Element> Channels<'a, E> {
     }
 
     /// Puts the complements of a channel's exponents in the place of its symbols.
-    fn replace_symbols(&mut self, isa: Isa, coding: ChannelCoding, rows: &mut TileRows, channel: usize) -> Result<()> {
+    fn replace_symbols(
+        &mut self,
+        isa: Isa,
+        coding: ChannelCoding,
+        escaped: bool,
+        rows: &mut TileRows,
+        channel: usize,
+    ) -> Result<()> {
         let escapes = &mut self.escapes;
         match (coding, coding.window()) {
             (_, Some(window)) => {
                 let mut no_raw = Cursor::new(&[], 0);
-                values::from_symbols(isa, window, rows, channel, &mut no_raw, |_, place| {
+                values::from_symbols(isa, window, escaped, rows, channel, &mut no_raw, |_, place| {
                     *place = !escapes.u8("an escaped exponent")?;
                     Ok(())
                 })?;

@@ -11,7 +11,7 @@ pub(super) use decode::decode_plane;
 pub(super) use encode::encode_plane;
 
 use crate::model::{Model, model_set};
-use crate::simd::Window;
+use crate::simd::{ChannelModel, Window};
 use crate::{Geometry, tile};
 
 /// Bytes of a channel's parameters.
@@ -65,6 +65,11 @@ impl ChannelCoding {
             Self::Window { model, .. } => model_set().exponents.get(usize::from(model)),
             Self::Zero | Self::Constant { .. } => None,
         }
+    }
+
+    /// How the channel's symbols decode, if it has any.
+    fn channel_model(self) -> Option<ChannelModel> {
+        self.model().zip(self.window()).map(|(model, window)| ChannelModel { model, bias: window.bias() })
     }
 
     /// The window of the channel's symbols, on the complements of exponents: they grow as exponents fall below the top.

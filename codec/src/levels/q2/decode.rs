@@ -9,10 +9,11 @@ use super::quantizer::Bins;
 use super::{PARAMETER_BYTES, PREAMBLE_HEADER_BYTES, preamble_bytes};
 use crate::cursor::Cursor;
 use crate::element::Element;
-use crate::levels::{GROUP_BLOCKS, values};
+use crate::levels::GROUP_BLOCKS;
+use crate::levels::values::{self, ValueCoding};
 use crate::plane::PlaneShape;
 use crate::rows::{BLOCK_CHANNELS, TileRows};
-use crate::simd::{self, Dequantizer, Isa, TILES, ValueBlock};
+use crate::simd::{self, Dequantizer, Escaped, Isa, TILES, ValueBlock};
 use crate::tile::index::TileReader;
 use crate::tile::rans::Decoder;
 use crate::tile::{ALIGNMENT, Tile};
@@ -80,13 +81,14 @@ impl<'a> Channels<'a> {
     }
 
     /// Puts the values of a block of channels in the place of their symbols.
-    fn replace_symbols(&mut self, isa: Isa, block: usize, rows: &mut TileRows) -> Result<()> {
+    fn replace_symbols(&mut self, isa: Isa, block: usize, escaped: Escaped, rows: &mut TileRows) -> Result<()> {
         let Self { codings, raw, escapes } = self;
         let codings = codings.chunks(BLOCK_CHANNELS).nth(block).unwrap_or_default();
         for (channel, coding) in codings.iter().enumerate() {
             match *coding {
                 ChannelCoding::Coded(coding) => {
-                    values::from_symbols(isa, coding.window, rows, channel, raw, |_, place| {
+                    let escaped = escaped >> channel & 1 == 1;
+                    values::from_symbols(isa, coding.window, escaped, rows, channel, raw, |_, place| {
                         *place = escapes.u8("an escaped value")?;
                         Ok(())
                     })?
@@ -157,11 +159,12 @@ impl<'a> Heads<'a> {
         let mut models = [[None; BLOCK_CHANNELS]; TILES];
         for (models, channels) in models.iter_mut().zip(&self.channels) {
             let codings = models.iter_mut().zip(channels.block(block));
-            codings.for_each(|(model, coding)| *model = coding.coded().map(|coding| coding.model));
+            codings.for_each(|(model, coding)| *model = coding.coded().map(ValueCoding::channel_model));
         }
-        simd::decode_block(isa, &mut self.symbols, models.get(..rows.len()).unwrap_or_default(), rows, 0)?;
-        let mut channels = self.channels.iter_mut().zip(rows);
-        channels.try_for_each(|(channels, rows)| channels.replace_symbols(isa, block, rows))
+        let models = models.get(..rows.len()).unwrap_or_default();
+        let escaped = simd::decode_block(isa, &mut self.symbols, models, rows, 0)?;
+        let mut channels = self.channels.iter_mut().zip(rows).zip(escaped);
+        channels.try_for_each(|((channels, rows), escaped)| channels.replace_symbols(isa, block, escaped, rows))
     }
 
     /// Checks that everything was used.

@@ -5,9 +5,9 @@ use std::arch::x86_64::*;
 use super::halves::{Halves, load_halves, store_halves, to_tokens};
 use super::lanes::{load_table, store};
 use crate::Result;
-use crate::model::{ALPHABET, LaneTable};
+use crate::model::{ALPHABET, ESCAPE, LaneTable};
 use crate::rows::{BLOCK_CHANNELS, Square, TileRows};
-use crate::simd::decode::BlockModels;
+use crate::simd::decode::{BlockModels, Escaped, TILES, decode_row as decode_short};
 use crate::tile::rans::{AHEAD_ROWS, AHEAD_WORDS, Decoder, LANES, WORD_BYTES};
 
 /// See [`crate::simd::decode_block`].
@@ -16,17 +16,17 @@ pub(in crate::simd) fn decode_block(
     models: &[BlockModels],
     rows: &mut [TileRows],
     block: usize,
-) -> Result<()> {
+) -> Result<[Escaped; TILES]> {
     let mut tiles = tiles.iter_mut().zip(models).zip(rows).map(|((decoder, models), rows)| {
         // SAFETY: the caller holds an `Isa` of AVX2.
         let coders = unsafe { Coders::load(decoder) };
-        Tile { decoder, models, rows, block, coders, tail: [[0; WORD_BYTES]; AHEAD_WORDS] }
+        Tile { decoder, models, rows, block, coders, escaped: 0, tail: [[0; WORD_BYTES]; AHEAD_WORDS] }
     });
     // SAFETY: as above.
     match [tiles.next(), tiles.next()] {
         [Some(a), Some(b)] => unsafe { decode_channels([a, b]) },
         [Some(tile), _] => unsafe { decode_channels([tile]) },
-        _ => Ok(()),
+        _ => Ok([0; TILES]),
     }
 }
 
@@ -60,13 +60,14 @@ struct Tile<'t, 'a> {
     /// Which block of the rows.
     block: usize,
     coders: Coders,
+    escaped: Escaped,
     /// Room for the last words.
     tail: [[u8; WORD_BYTES]; AHEAD_WORDS],
 }
 
 /// Decodes the channels of `N` tiles: whole rows here, short ones by the scalar path.
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
-fn decode_channels<const N: usize>(mut tiles: [Tile<'_, '_>; N]) -> Result<()> {
+fn decode_channels<const N: usize>(mut tiles: [Tile<'_, '_>; N]) -> Result<[Escaped; TILES]> {
     for channel in 0..BLOCK_CHANNELS {
         let mut models = [None; N];
         for (model, tile) in models.iter_mut().zip(&tiles) {
@@ -83,17 +84,20 @@ fn decode_channels<const N: usize>(mut tiles: [Tile<'_, '_>; N]) -> Result<()> {
             for (tile, model) in tiles.iter_mut().zip(models) {
                 let Some(model) = model else { continue };
                 tile.coders.store(tile.decoder);
-                let channel = tile.block * BLOCK_CHANNELS + channel;
-                tile.decoder.row(model, tile.rows.channel_mut(channel).next_back().expect("a channel has rows"))?;
+                let mut rows = tile.rows.channel_mut(tile.block * BLOCK_CHANNELS + channel);
+                let escaped = decode_short(tile.decoder, model, rows.next_back().expect("a channel has rows"))?;
+                tile.escaped |= Escaped::from(escaped) << channel;
                 tile.coders = Coders::load(tile.decoder);
             }
         }
     }
-    for tile in tiles {
+    let mut escaped = [0; TILES];
+    for (tile, escaped) in tiles.into_iter().zip(&mut escaped) {
         tile.coders.store(tile.decoder);
         tile.decoder.check_words()?;
+        *escaped = tile.escaped;
     }
-    Ok(())
+    Ok(escaped)
 }
 
 /// Decodes the whole rows of a channel that has a model in each tile. Where words run out, zeros take their place.
@@ -102,7 +106,11 @@ fn decode_channels<const N: usize>(mut tiles: [Tile<'_, '_>; N]) -> Result<()> {
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 fn decode_rows<const N: usize>(tiles: &mut [Tile<'_, '_>; N], channel: usize) {
     let mut states = tiles.each_ref().map(|tile| tile.coders.states);
-    let tables = tiles.each_ref().map(|tile| tile.models[channel].expect("it has a model").lanes());
+    let models = tiles.each_ref().map(|tile| tile.models[channel].expect("it has a model"));
+    let tables = models.map(|model| model.model.lanes());
+    // The search adds 16.
+    let biases = models.map(|model| _mm256_set1_epi8(model.bias.wrapping_sub(16).cast_signed()));
+    let mut escaped = [_mm256_setzero_si256(); N];
     let num_rows = tiles[0].rows.num_tokens() / LANES;
     for first_row in (0..num_rows).step_by(AHEAD_ROWS) {
         let num_rows = (num_rows - first_row).min(AHEAD_ROWS);
@@ -117,9 +125,9 @@ fn decode_rows<const N: usize>(tiles: &mut [Tile<'_, '_>; N], channel: usize) {
             // SAFETY: there are words ahead for this many rows.
             let symbols = unsafe { decode_row(&mut states, &tables, &ahead, &mut used) };
             for i in 0..N {
-                // The search adds 16.
-                let symbols = _mm256_sub_epi8(symbols[i], _mm256_set1_epi8(16));
-                store(&mut runs[i][row][channel], to_tokens(symbols));
+                let is_escape = _mm256_cmpeq_epi8(symbols[i], _mm256_set1_epi8(16 + ESCAPE.cast_signed()));
+                escaped[i] = _mm256_or_si256(escaped[i], is_escape);
+                store(&mut runs[i][row][channel], to_tokens(_mm256_add_epi8(symbols[i], biases[i])));
             }
         }
         for i in 0..N {
@@ -128,6 +136,7 @@ fn decode_rows<const N: usize>(tiles: &mut [Tile<'_, '_>; N], channel: usize) {
     }
     for i in 0..N {
         tiles[i].coders.states = states[i];
+        tiles[i].escaped |= Escaped::from(_mm256_movemask_epi8(escaped[i]) != 0) << channel;
     }
 }
 

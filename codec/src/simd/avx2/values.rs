@@ -126,9 +126,10 @@ fn from_symbols_of<const RAW_BITS: usize>(
 ) -> bool {
     let escape = _mm256_set1_epi8(ESCAPE.cast_signed());
     let base = _mm256_set1_epi8(base.cast_signed());
+    let bias = if RAW_BITS == 0 { base } else { _mm256_setzero_si256() };
     let mut any = _mm256_setzero_si256();
     for (square, escapes) in run.iter_mut().zip(escapes) {
-        let symbols = load(&square[channel]);
+        let symbols = _mm256_sub_epi8(load(&square[channel]), bias);
         let mut offsets = symbols;
         for _ in 0..RAW_BITS {
             offsets = _mm256_add_epi8(offsets, offsets);
