@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure a model directory on the held-out corpus and on register retrieval.
 
-    python evaluate.py [DIR] [--lengths 1024 2048 3584] [--windows 16]
+    python evaluate.py [DIR] [--lengths 1024 2048 3584] [--windows 16] [--f32]
 
 Prints, for each length, nats per token, perplexity and the part of answer digits that are right. Deterministic.
 """
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import tasks
-from network import CausalLm
+from network import CausalLm, autocast
 
 
 def heldout_loss(network, heldout, length, device, windows):
@@ -38,10 +38,10 @@ def retrieval(network, tok, length, device, sequences=4):
     return right / asked
 
 
-def evaluate(network, tok, heldout, length, device, windows=16):
-    """(held-out nats per token, retrieval accuracy) at `length` tokens, in bf16 autocast as in training."""
+def evaluate(network, tok, heldout, length, device, windows=16, f32=False):
+    """(held-out nats per token, retrieval accuracy) at `length` tokens, in bf16 autocast or `f32` as in training."""
     network.eval()
-    with torch.no_grad(), torch.autocast(device, torch.bfloat16):
+    with torch.no_grad(), autocast(device, f32):
         result = heldout_loss(network, heldout, length, device, windows), retrieval(network, tok, length, device)
     network.train()
     return result
@@ -54,12 +54,13 @@ def main():
     p.add_argument("--windows", type=int, default=16)
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--f32", action="store_true", help="compute in f32, which is faster on a CPU without bf16 instructions")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     tok, network = tasks.tokenizer(), CausalLm.read(a.directory).to(a.device)
     heldout = tasks.corpus(tok, "heldout")
     for length in a.lengths:
-        loss, accuracy = evaluate(network, tok, heldout, length, a.device, a.windows)
+        loss, accuracy = evaluate(network, tok, heldout, length, a.device, a.windows, a.f32)
         print(f"{length} tokens: {loss:.4f} nats per token, perplexity {math.exp(loss):.2f}, retrieval {accuracy:.4f}", flush=True)
 
 

@@ -3,7 +3,8 @@
 Owns the architecture and the directory format (config.json, model.safetensors in bf16). Knows nothing of data or training.
 """
 import json
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 ROPE_THETA, NORM_EPS = 50000.0, 1e-5
 MAX_POSITIONS = 4096
+REPEAT_SCALE = 0.5  # what a repeated layer first adds to the residual stream, relative to its original
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Shape:
             head_dim=self.head_dim, vocab_size=self.vocab, max_position_embeddings=MAX_POSITIONS, rms_norm_eps=NORM_EPS,
             rope_theta=ROPE_THETA, hidden_act="silu", tie_word_embeddings=True, bos_token_id=0, eos_token_id=0,
             torch_dtype="bfloat16", attention_bias=False, mlp_bias=False)
+
+
+def autocast(device, f32):
+    """bf16 autocast, or none with `f32`."""
+    return torch.autocast(device, torch.bfloat16, enabled=not f32)
 
 
 def linear(inputs, outputs):
@@ -139,6 +146,16 @@ class CausalLm(nn.Module):
 
     def forward(self, ids):
         return F.linear(self.model(ids), self.model.embed_tokens.weight)
+
+    def deepen(self, copies):
+        """Run the whole stack of layers `copies` times, the repeats scaled down (depth up-scaling, Kim et al., 2023)."""
+        repeats = [deepcopy(layer) for _ in range(copies - 1) for layer in self.model.layers]
+        with torch.no_grad():
+            for layer in repeats:
+                layer.self_attn.o_proj.weight.mul_(REPEAT_SCALE)
+                layer.mlp.down_proj.weight.mul_(REPEAT_SCALE)
+        self.model.layers.extend(repeats)
+        self.shape = replace(self.shape, layers=len(self.model.layers))
 
     def save(self, directory):
         """Write config.json and model.safetensors (bf16)."""

@@ -54,6 +54,22 @@ fn baselines_come_after_the_levels_and_lmcache_gives_what_q2_gives() {
     assert_eq!(q2["kl"], lmcache["kl"]);
     assert!(number(&q2["bytes"]) < number(&lmcache["bytes"]), "{report}");
     assert!(number(&row(&report, "int8")["kl"]) > 0.0, "{report}");
+    let (finer, coarser) = (row(&report, "kvtc-8x"), row(&report, "kvtc-16x"));
+    assert!(number(&finer["bytes"]) > number(&coarser["bytes"]) && number(&finer["kl"]) > 0.0, "{report}");
+    for row in report["rows"].as_array().unwrap() {
+        assert!(number(&row["kl_standard_error"]) > 0.0, "{row}");
+    }
+    let calibration = &report["calibration"];
+    assert_eq!((&calibration["between_windows"], &calibration["tokens"]), (&true.into(), &3000.into()));
+}
+
+#[test]
+fn kvtc_may_be_calibrated_on_another_text() {
+    let text = path(&bundled().join("MODEL_CARD.md"));
+    let report = evaluate(&["--levels", "q2", "--baselines", "--calibrate-on", &text]);
+    let calibration = &report["calibration"];
+    assert_eq!((&calibration["between_windows"], &calibration["text"]), (&false.into(), &text.into()));
+    assert!(number(&row(&report, "kvtc-16x")["kl"]) > 0.0, "{report}");
 }
 
 #[test]
@@ -66,6 +82,7 @@ fn the_report_says_what_was_measured_and_a_second_run_says_the_same() {
     }
     assert_eq!(number(&report["exact"]["raw_kv_bytes"]), 2.0 * 150.0 * 3072.0);
     assert!(number(&report["asked_digits"]) >= 8.0);
+    assert_eq!(report["calibration"], Value::Null);
     let levels: Vec<&Value> = report["rows"].as_array().unwrap().iter().map(|row| &row["family"]).collect();
     assert_eq!(levels.first(), Some(&&Value::from("q0")));
     assert_eq!(evaluate(&[]), report);
@@ -96,6 +113,9 @@ fn what_cannot_be_measured_is_refused_with_what_it_takes() {
         (&long, &["--chunk-tokens", "5000"], 2, "5000 is not in 1..=4096"),
         (&long, &["--levels", "q0,q9"], 2, "unknown level \"q9\""),
         (&long, &["--windows", "1", "--context-tokens", "20"], 2, "no room for a register"),
+        (&long, &["--windows", "3", "--baselines"], 2, "contexts of 768: 0 tokens of"),
+        (&long, &["--windows", "1", "--calibrate-on", "b.txt"], 2, "--baselines"),
+        (&long, &["--windows", "1", "--baselines", "--calibrate-on", "no/such/text"], 3, "no/such/text"),
         (&lines, &[], 2, "bad.jsonl:2: no JSON object with `text`"),
         (&"no/such/text".to_owned(), &[], 3, "no/such/text"),
     ] {

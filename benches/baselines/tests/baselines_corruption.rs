@@ -18,7 +18,7 @@ fn shape() -> kvdepot_codec::Geometry {
 fn baselines() -> Vec<Box<dyn Baseline>> {
     let mut baselines = uncalibrated();
     let options = KvtcOptions::new(&Rope::plain(10_000.0), 8);
-    let calibration = KvtcCalibration::fit(&[model_like(shape(), 60, 1)], 0, &options).unwrap();
+    let calibration = KvtcCalibration::fit(&[(0, model_like(shape(), 60, 1))], &options).unwrap();
     baselines.push(Box::new(calibration.coder(4.0)));
     baselines
 }

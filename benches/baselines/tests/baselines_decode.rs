@@ -72,8 +72,8 @@ proptest! {
 /// A coder calibrated on other tokens of the same courses, and a context of 400 tokens.
 fn kvtc(target_ratio: f64, dtype: Dtype) -> (Kvtc, KvChunk) {
     let shape = geometry(3, 2, 32, dtype);
-    let calibration = [model_like(shape, 200, 1), model_like(shape, 150, 2)];
-    let calibration = KvtcCalibration::fit(&calibration, 0, &KvtcOptions::new(&Rope::plain(10_000.0), 32)).unwrap();
+    let calibration = [(0, model_like(shape, 200, 1)), (200, model_like(shape, 150, 2))];
+    let calibration = KvtcCalibration::fit(&calibration, &KvtcOptions::new(&Rope::plain(10_000.0), 32)).unwrap();
     (calibration.coder(target_ratio), model_like(shape, 400, 9))
 }
 
@@ -127,7 +127,7 @@ fn kvtc_refuses_another_geometry() {
 fn kvtc_with_fewer_tokens_than_features_works_too() {
     let shape = geometry(4, 4, 32, Dtype::F32);
     let options = KvtcOptions::new(&Rope::plain(10_000.0), 32);
-    let coder = KvtcCalibration::fit(&[model_like(shape, 100, 1)], 0, &options).unwrap().coder(8.0);
+    let coder = KvtcCalibration::fit(&[(0, model_like(shape, 100, 1))], &options).unwrap().coder(8.0);
     assert!(coder.num_components().iter().all(|components| (1..=75).contains(components)));
     let context = model_like(shape, 200, 2);
     let decoded = round_trip(&coder, &context, 0).unwrap();

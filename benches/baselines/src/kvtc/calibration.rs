@@ -1,5 +1,7 @@
 //! What KVTC learns of a model: means, bases, and which error each way of storing components makes.
 
+use std::ops::RangeInclusive;
+
 use kvdepot_codec::{Error, Geometry, KvChunk, Result, Side};
 use nalgebra::DMatrix;
 
@@ -10,6 +12,11 @@ use crate::rope::Rope;
 
 /// Fewest tokens that a calibration makes sense on.
 const MIN_CALIBRATION_TOKENS: usize = 8;
+/// Fewest and most tokens that calibrating is worth its time on.
+const USEFUL_TOKENS: RangeInclusive<usize> = 256..=16_384;
+/// Most of them where a token has more than [`MANY_FEATURES`]: the cost grows with the cube of the smaller number.
+const MAX_TOKENS_OF_MANY_FEATURES: usize = 512;
+const MANY_FEATURES: usize = 4096;
 
 /// How KVTC is calibrated.
 #[derive(Debug, Clone)]
@@ -45,22 +52,37 @@ struct SideCalibration {
 }
 
 impl KvtcCalibration {
-    /// Calibrates on the tokens of `calibration`, consecutive from `first_position` on, of one geometry.
+    /// How many tokens to calibrate on: with fewer a basis is poor, and with more it takes too long.
+    pub fn useful_tokens(geometry: &Geometry) -> RangeInclusive<usize> {
+        let features = geometry.num_layers() * geometry.channels();
+        let most = if features > MANY_FEATURES { MAX_TOKENS_OF_MANY_FEATURES } else { *USEFUL_TOKENS.end() };
+        *USEFUL_TOKENS.start()..=most
+    }
+
+    /// Calibrates on chunks of one geometry, each with the position of its first token.
+    ///
+    /// The first tokens of a context are passed over: coders leave them as they are.
     ///
     /// # Errors
     /// `Invalid` when there are fewer than 8 tokens, geometries differ, or an element is not finite.
-    pub fn fit(calibration: &[KvChunk], first_position: u64, options: &KvtcOptions) -> Result<Self> {
-        let num_tokens: usize = calibration.iter().map(KvChunk::num_tokens).sum();
-        let Some(geometry) = calibration.first().map(|chunk| *chunk.geometry()) else {
+    pub fn fit(calibration: &[(u64, KvChunk)], options: &KvtcOptions) -> Result<Self> {
+        let num_tokens: usize =
+            calibration.iter().map(|(start, chunk)| features::coded_tokens(*start, chunk).len()).sum();
+        let Some(geometry) = calibration.first().map(|(_, chunk)| *chunk.geometry()) else {
             return Err(Error::Invalid("a calibration on no chunk".to_owned()));
         };
-        if num_tokens < MIN_CALIBRATION_TOKENS || calibration.iter().any(|chunk| *chunk.geometry() != geometry) {
+        if num_tokens < MIN_CALIBRATION_TOKENS || calibration.iter().any(|(_, chunk)| *chunk.geometry() != geometry) {
             return Err(Error::Invalid(format!("a calibration on {num_tokens} tokens, or of different geometries")));
         }
         let rope = Rope::new(options.inverse_frequencies.clone());
-        let fit = |side| SideCalibration::fit(calibration, first_position, &rope, side, options.max_components);
+        let fit = |side| SideCalibration::fit(calibration, &rope, side, options.max_components);
         let sides = [fit(Side::K)?, fit(Side::V)?];
         Ok(Self { geometry, rope, sides })
+    }
+
+    /// Coders at the two ratios that are compared: 8 and 16.
+    pub fn coders(&self) -> [Kvtc; 2] {
+        [8.0, 16.0].map(|target_ratio| self.coder(target_ratio))
     }
 
     /// A coder whose quantized components take `target_ratio` times fewer bits than the elements in 16 bits, before
@@ -73,8 +95,8 @@ impl KvtcCalibration {
 
 impl SideCalibration {
     /// The basis comes from the first three quarters of the tokens; the rest is for choosing runs.
-    fn fit(chunks: &[KvChunk], first_position: u64, rope: &Rope, side: Side, max_components: usize) -> Result<Self> {
-        let features = features::gather_all(chunks, first_position, rope, side)?;
+    fn fit(chunks: &[(u64, KvChunk)], rope: &Rope, side: Side, max_components: usize) -> Result<Self> {
+        let features = features::gather_all(chunks, rope, side)?;
         let num_fitted = features.ncols() * 3 / 4;
         let pca = Pca::fit(features.columns(0, num_fitted).into_owned(), max_components);
         let held_out = pca.project(&features.columns(num_fitted, features.ncols() - num_fitted).into_owned());

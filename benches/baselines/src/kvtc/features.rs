@@ -7,6 +7,7 @@ use std::ops::Range;
 use kvdepot_codec::{Geometry, KvChunk, Result, Side};
 use nalgebra::DMatrix;
 
+use super::SINK_TOKENS;
 use crate::elements;
 use crate::rope::Rope;
 
@@ -44,15 +45,20 @@ pub(super) fn gather(
     Ok(features)
 }
 
-/// Features of all tokens of consecutive chunks.
-pub(super) fn gather_all(chunks: &[KvChunk], first_position: u64, rope: &Rope, side: Side) -> Result<DMatrix<f32>> {
-    let mut position = first_position;
+/// Tokens of a chunk but the first ones of its context.
+pub(super) fn coded_tokens(first_position: u64, chunk: &KvChunk) -> Range<usize> {
+    let sinks = (SINK_TOKENS as u64).saturating_sub(first_position) as usize;
+    sinks.min(chunk.num_tokens())..chunk.num_tokens()
+}
+
+/// Features of the [`coded_tokens`] of chunks, each with the position of its token 0.
+pub(super) fn gather_all(chunks: &[(u64, KvChunk)], rope: &Rope, side: Side) -> Result<DMatrix<f32>> {
     let mut columns = Vec::new();
     let mut num_tokens = 0;
-    for chunk in chunks {
-        columns.extend_from_slice(gather(chunk, 0..chunk.num_tokens(), position, rope, side)?.as_slice());
-        position += chunk.num_tokens() as u64;
-        num_tokens += chunk.num_tokens();
+    for (first_position, chunk) in chunks {
+        let tokens = coded_tokens(*first_position, chunk);
+        num_tokens += tokens.len();
+        columns.extend_from_slice(gather(chunk, tokens, *first_position, rope, side)?.as_slice());
     }
     Ok(DMatrix::from_vec(columns.len() / num_tokens.max(1), num_tokens, columns))
 }

@@ -34,6 +34,7 @@ use pca::Pca;
 const SINK_TOKENS: usize = 4;
 /// Last tokens of a context that stay as they are.
 const WINDOW_TOKENS: usize = 128;
+
 /// KVTC, calibrated.
 #[derive(Debug)]
 pub struct Kvtc {

@@ -1,4 +1,4 @@
-//! Where names stand in the picture: beside their points, and as far as can be on no other point or name.
+//! Where names stand in the picture: beside their points, and as far as can be on no other point, line or name.
 
 /// A point or an offset in pixels, down and to the right.
 pub(super) type Pixels = (i32, i32);
@@ -7,10 +7,13 @@ pub(super) type Pixels = (i32, i32);
 const LETTER: Pixels = (7, 14);
 /// Half the width of a point with some room around it.
 const POINT: i32 = 7;
+/// Half the width of a line with some room around it, and how far apart the areas are that stand for it.
+const LINE: i32 = 2;
 
 /// Offsets of the upper left corners of names from their points; each takes the first free place there is.
-pub(super) fn offsets(points: &[Pixels], names: &[String]) -> Vec<Pixels> {
-    let mut taken: Vec<Area> = points.iter().map(|&point| Area::around(point)).collect();
+pub(super) fn offsets(points: &[Pixels], lines: &[[Pixels; 2]], names: &[String]) -> Vec<Pixels> {
+    let mut taken: Vec<Area> = points.iter().map(|&point| Area::around(point, POINT)).collect();
+    taken.extend(lines.iter().flat_map(|&line| along(line)));
     let mut place = |(&point, name): (&Pixels, &String)| {
         let width = LETTER.0 * name.chars().count() as i32;
         let covered =
@@ -29,12 +32,19 @@ fn candidates(width: i32) -> [Pixels; 6] {
     [(right, up), (right, down), (left, up), (left, down), (middle, up - 6), (middle, down + 6)]
 }
 
+/// Areas that a line goes through.
+fn along([from, to]: [Pixels; 2]) -> impl Iterator<Item = Area> {
+    let (across, down) = (to.0 - from.0, to.1 - from.1);
+    let steps = (across.abs().max(down.abs()) / LINE).max(1);
+    (0..=steps).map(move |step| Area::around((from.0 + across * step / steps, from.1 + down * step / steps), LINE))
+}
+
 /// A rectangle: left, top, right, bottom.
 struct Area([i32; 4]);
 
 impl Area {
-    fn around((x, y): Pixels) -> Self {
-        Self([x - POINT, y - POINT, x + POINT, y + POINT])
+    fn around((x, y): Pixels, room: i32) -> Self {
+        Self([x - room, y - room, x + room, y + room])
     }
 
     /// Of a name at `offset` from its point.
@@ -54,9 +64,9 @@ impl Area {
 mod tests {
     use super::*;
 
-    fn areas(points: &[Pixels], names: &[&str]) -> Vec<Area> {
+    fn areas(points: &[Pixels], lines: &[[Pixels; 2]], names: &[&str]) -> Vec<Area> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let offsets = offsets(points, &names);
+        let offsets = offsets(points, lines, &names);
         let area = |((&point, offset), name): ((&Pixels, Pixels), &String)| {
             Area::of(point, offset, LETTER.0 * name.len() as i32)
         };
@@ -65,17 +75,19 @@ mod tests {
 
     #[test]
     fn names_of_crowded_points_cover_nothing() {
-        let points = [(328, 167), (356, 154), (368, 154), (480, 154)];
-        let areas = areas(&points, &["q3:3", "q2", "zstd-9", "lmcache"]);
+        let points = [(226, 81), (295, 135), (328, 174), (356, 172), (367, 172), (480, 172), (318, 114), (370, 166)];
+        let lines = [[points[0], points[1]], [points[1], points[2]]];
+        let areas = areas(&points, &lines, &["q3:1", "q3:2", "q3:3", "q2", "zstd-9", "lmcache", "kvtc-16x", "kvtc-8x"]);
         for (idx, area) in areas.iter().enumerate() {
             assert!(areas[..idx].iter().all(|other| area.overlap(other) == 0), "{idx}");
-            assert!(points.iter().all(|&point| area.overlap(&Area::around(point)) == 0), "{idx}");
+            assert!(points.iter().all(|&point| area.overlap(&Area::around(point, POINT)) == 0), "{idx}");
+            assert!(lines.iter().flat_map(|&line| along(line)).all(|part| area.overlap(&part) == 0), "{idx}");
         }
     }
 
     #[test]
     fn a_name_with_room_stands_to_the_upper_right() {
-        let [Area([left, _, _, bottom])] = areas(&[(100, 100)], &["q0"])[..] else { panic!("one name") };
+        let [Area([left, _, _, bottom])] = areas(&[(100, 100)], &[], &["q0"])[..] else { panic!("one name") };
         assert!(left > 100 && bottom < 100);
     }
 }

@@ -4,6 +4,7 @@
 //! ([`measure`], [`score`]), and how that is told ([`report`], [`plot`]). Equal arguments give equal numbers.
 
 mod baselines;
+mod calibration;
 mod coded;
 mod labels;
 mod measure;
@@ -20,8 +21,10 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use kvdepot_codec::{KvChunk, Level};
 
+use self::calibration::{Calibration, Limits};
 use self::passage::{Passage, Shape};
 use self::report::Evaluation;
+use self::windows::Windows;
 use super::engine::{Engine, EngineArgs};
 use super::progress;
 
@@ -47,9 +50,12 @@ pub(super) struct EvalArgs {
     /// Tokens of each chunk
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one().range(..=KvChunk::MAX_TOKENS as u64))]
     chunk_tokens: usize,
-    /// Measure other codecs of KV too: LMCache's, zstd on its symbols, 8-bit integers
+    /// Measure other codecs of KV too: LMCache's, zstd on its symbols, 8-bit integers, KVTC
     #[arg(long)]
     baselines: bool,
+    /// Other text that KVTC is calibrated on, as --text [default: what lies between the windows]
+    #[arg(long, value_name = "FILE", requires = "baselines")]
+    calibrate_on: Option<PathBuf>,
     /// Draw KL divergence over bits per value
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -58,29 +64,47 @@ pub(super) struct EvalArgs {
 impl EvalArgs {
     pub(super) fn run(&self) -> anyhow::Result<Evaluation> {
         let engine = self.engine.load()?;
-        let passages = self.passages(&engine)?;
+        let windows = Windows::cut(engine.text()?, &self.text, self.shape(), self.windows)?;
+        let passages = self.passages(&engine, &windows)?;
         let mut schemes = coded::levels(&engine.runner, &self.levels);
-        if self.baselines {
-            schemes.extend(baselines::uncalibrated());
+        let calibration = self.calibration(&engine, &windows)?;
+        if let Some(calibration) = &calibration {
+            schemes.extend(baselines::calibrated(&engine.runner, calibration)?);
         }
         let bar = progress::passes("eval", passages.len() * (1 + schemes.len()));
         let measured = measure::measure(&engine.runner, &passages, &schemes, self.chunk_tokens, || bar.inc(1));
         bar.finish_and_clear();
-        let evaluation = Evaluation::new(self, &engine, &schemes, &measured?);
+        let evaluation = Evaluation::new(self, &engine, calibration, &schemes, &measured?);
         if let Some(path) = &self.plot {
             plot::write(path, &evaluation)?;
         }
         Ok(evaluation)
     }
 
+    fn shape(&self) -> Shape {
+        Shape { context_tokens: self.context_tokens, continue_tokens: self.continue_tokens }
+    }
+
     /// Windows of the text, then register contexts.
-    fn passages(&self, engine: &Engine) -> anyhow::Result<Vec<Passage>> {
-        let shape = Shape { context_tokens: self.context_tokens, continue_tokens: self.continue_tokens };
-        let mut passages = windows::cut(engine.text()?, &self.text, shape, self.windows)?;
+    fn passages(&self, engine: &Engine, windows: &Windows) -> anyhow::Result<Vec<Passage>> {
+        let mut passages: Vec<_> = windows.passages().collect();
         for seed in 0..self.windows as u64 {
-            passages.push(registers::passage(engine.text()?, shape, seed)?);
+            passages.push(registers::passage(engine.text()?, self.shape(), seed)?);
         }
         Ok(passages)
+    }
+
+    /// What the baselines are calibrated on; none where they are not asked for.
+    fn calibration(&self, engine: &Engine, windows: &Windows) -> anyhow::Result<Option<Calibration>> {
+        if !self.baselines {
+            return Ok(None);
+        }
+        let limits = Limits::new(&engine.runner.geometry(), self.context_tokens)?;
+        let calibration = match &self.calibrate_on {
+            Some(path) => Calibration::on(engine.text()?, path, &limits)?,
+            None => Calibration::between(windows, &self.text, &limits)?,
+        };
+        Ok(Some(calibration))
     }
 }
 

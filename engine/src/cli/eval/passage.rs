@@ -9,6 +9,13 @@ pub(super) struct Shape {
     pub(super) continue_tokens: usize,
 }
 
+impl Shape {
+    /// Tokens of both.
+    pub(super) fn num_tokens(self) -> usize {
+        self.context_tokens.saturating_add(self.continue_tokens)
+    }
+}
+
 /// A context whose KV is coded, and the tokens that follow it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Passage {

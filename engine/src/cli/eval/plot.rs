@@ -48,7 +48,8 @@ fn draw(rows: &[Row], context_tokens: usize) -> anyhow::Result<String> {
     let mut chart = frame(&area, context_tokens, bounds)?;
     let points: Vec<_> = rows.iter().map(|row| chart.backend_coord(&bounds.point(row))).collect();
     let names: Vec<_> = rows.iter().map(name).collect();
-    let marks = rows.iter().zip(labels::offsets(&points, &names)).zip(names);
+    let lines = lines(rows, &points);
+    let marks = rows.iter().zip(labels::offsets(&points, &lines, &names)).zip(names);
     let marks: Vec<_> =
         marks.map(|((row, offset), name)| Mark { row, place: bounds.point(row), name, offset }).collect();
     let mut colours = FAMILIES.iter().cycle();
@@ -61,6 +62,13 @@ fn draw(rows: &[Row], context_tokens: usize) -> anyhow::Result<String> {
     area.present()?;
     drop((chart, area));
     Ok(svg)
+}
+
+/// Pieces of the lines that join the rows of a level.
+fn lines(rows: &[Row], points: &[Pixels]) -> Vec<[Pixels; 2]> {
+    let joined = |pair: &[Row]| pair[0].kind == Kind::Level && pair[0].family == pair[1].family;
+    let pieces = rows.windows(2).zip(points.windows(2)).filter(|(pair, _)| joined(pair));
+    pieces.map(|(_, ends)| [ends[0], ends[1]]).collect()
 }
 
 /// What the axes reach.

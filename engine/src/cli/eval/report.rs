@@ -7,6 +7,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::EvalArgs;
+use super::calibration::Calibration;
 use super::measure::{Measured, Tally};
 use super::scheme::{Kind, Scheme};
 use crate::cli::engine::Engine;
@@ -26,6 +27,8 @@ pub(in crate::cli) struct Evaluation {
     scored_tokens: u64,
     /// Digits of all answers together.
     asked_digits: u64,
+    /// What KVTC was calibrated on, where it was measured.
+    calibration: Option<Calibration>,
     exact: Exact,
     pub(super) rows: Vec<Row>,
 }
@@ -54,6 +57,8 @@ pub(super) struct Row {
     pub(super) perplexity: f64,
     /// Mean KL divergence of the next token's distribution from that over the exact cache, in nats.
     pub(super) kl: f64,
+    /// Its standard error, from how windows differ; none for one window.
+    pub(super) kl_standard_error: Option<f64>,
     /// Part of the scored tokens at which both caches hold the same token the most probable.
     pub(super) top1_agreement: f64,
     /// Part of the digits that were looked up right.
@@ -61,7 +66,13 @@ pub(super) struct Row {
 }
 
 impl Evaluation {
-    pub(super) fn new(args: &EvalArgs, engine: &Engine, schemes: &[Box<dyn Scheme>], measured: &Measured) -> Self {
+    pub(super) fn new(
+        args: &EvalArgs,
+        engine: &Engine,
+        calibration: Option<Calibration>,
+        schemes: &[Box<dyn Scheme>],
+        measured: &Measured,
+    ) -> Self {
         let exact = &measured.exact;
         let dtype = engine.runner.geometry().dtype();
         let num_values = exact.bytes / dtype.bytes() as u64;
@@ -76,6 +87,7 @@ impl Evaluation {
             chunk_tokens: args.chunk_tokens,
             scored_tokens: exact.text.tokens,
             asked_digits: exact.retrieval.asked,
+            calibration,
             exact: Exact {
                 raw_kv_bytes: exact.bytes,
                 perplexity: exact.text.perplexity(),
@@ -99,8 +111,20 @@ impl Row {
             bytes: tally.bytes,
             perplexity: tally.text.perplexity(),
             kl: tally.text.kl(),
+            kl_standard_error: tally.text.kl_standard_error(),
             top1_agreement: tally.text.top1_agreement(),
             retrieval_accuracy: tally.retrieval.accuracy(),
+        }
+    }
+}
+
+impl Row {
+    /// KL divergence and its standard error.
+    fn divergence(&self) -> String {
+        match self.kl_standard_error {
+            _ if self.kl == 0.0 => "0".to_owned(),
+            Some(error) => format!("{:.5} ± {error:.5}", self.kl),
+            None => format!("{:.5}", self.kl),
         }
     }
 }
@@ -125,6 +149,9 @@ impl fmt::Display for Evaluation {
             HumanCount(self.scored_tokens),
             HumanCount(self.asked_digits),
         )?;
+        if let Some(calibration) = &self.calibration {
+            writeln!(f, "{calibration}")?;
+        }
         write!(f, "{}", self.table())
     }
 }
@@ -146,7 +173,7 @@ impl Evaluation {
                 format!("{:.2}", row.ratio),
                 HumanBytes(row.bytes).to_string(),
                 format!("{:.3}", row.perplexity),
-                if row.kl == 0.0 { "0".to_owned() } else { format!("{:.5}", row.kl) },
+                row.divergence(),
                 percent(row.top1_agreement),
                 percent(row.retrieval_accuracy),
             ]);

@@ -34,7 +34,7 @@ pub(super) enum Kind {
 pub(super) struct Coded {
     /// All bytes that a receiver needs.
     pub(super) bytes: u64,
-    /// What it makes of them, cut as before.
+    /// What it makes of them, in order from position 0.
     pub(super) chunks: Vec<KvChunk>,
 }
 

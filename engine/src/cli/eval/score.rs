@@ -4,7 +4,7 @@ use std::ops::AddAssign;
 
 use kvdepot_engine::Logits;
 
-/// Sums over the tokens of continuations.
+/// Sums over the tokens of continuations, each that of a window, of equal lengths.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct TextScore {
     pub(super) tokens: u64,
@@ -12,6 +12,9 @@ pub(super) struct TextScore {
     nats: f64,
     /// KL divergence from the exact distribution, in nats.
     divergence: f64,
+    windows: u64,
+    /// Squares of each window's mean divergence.
+    squared_divergence: f64,
     /// Tokens at which both hold the same one the most probable.
     agreed: u64,
 }
@@ -26,7 +29,7 @@ pub(super) struct RetrievalScore {
 impl TextScore {
     /// Holds the expectations `coded` of `tokens` against `exact` ones.
     pub(super) fn new(exact: &Logits, coded: &Logits, tokens: &[u32]) -> Self {
-        let mut score = Self::default();
+        let mut score = Self { windows: 1, ..Self::default() };
         for (idx, &token) in tokens.iter().enumerate() {
             let (p, q) = (log_softmax(exact.row(idx)), log_softmax(coded.row(idx)));
             score.tokens += 1;
@@ -34,6 +37,7 @@ impl TextScore {
             score.divergence += kl_divergence(&p, &q);
             score.agreed += u64::from(largest(exact.row(idx)) == largest(coded.row(idx)));
         }
+        score.squared_divergence = score.kl().powi(2);
         score
     }
 
@@ -44,6 +48,13 @@ impl TextScore {
     /// Mean KL divergence, in nats.
     pub(super) fn kl(&self) -> f64 {
         self.mean(self.divergence)
+    }
+
+    /// Standard error of [`Self::kl`], from how windows differ; none for fewer than two.
+    pub(super) fn kl_standard_error(&self) -> Option<f64> {
+        let windows = self.windows as f64;
+        let variance = (self.squared_divergence / windows - self.kl().powi(2)).max(0.0);
+        (self.windows > 1).then(|| (variance / (windows - 1.0)).sqrt())
     }
 
     /// Part of the tokens at which both hold the same one the most probable.
@@ -74,6 +85,8 @@ impl AddAssign for TextScore {
         self.tokens += other.tokens;
         self.nats += other.nats;
         self.divergence += other.divergence;
+        self.windows += other.windows;
+        self.squared_divergence += other.squared_divergence;
         self.agreed += other.agreed;
     }
 }
@@ -140,9 +153,26 @@ mod tests {
     }
 
     #[test]
+    fn the_error_of_a_mean_comes_from_how_windows_differ() {
+        let window = |kl: f64| TextScore {
+            tokens: 4,
+            divergence: 4.0 * kl,
+            windows: 1,
+            squared_divergence: kl * kl,
+            ..TextScore::default()
+        };
+        let mut score = window(0.25);
+        assert_eq!(score.kl_standard_error(), None);
+        score += window(0.75);
+        assert_eq!((score.kl(), score.kl_standard_error()), (0.5, Some(0.25)));
+        score += TextScore::default();
+        assert_eq!(score.kl_standard_error(), Some(0.25));
+    }
+
+    #[test]
     fn means_are_over_all_tokens() {
-        let mut score = TextScore { tokens: 1, nats: 1.0, divergence: 0.5, agreed: 1 };
-        score += TextScore { tokens: 3, nats: 3.0, divergence: 0.1, agreed: 0 };
+        let mut score = TextScore { tokens: 1, nats: 1.0, divergence: 0.5, agreed: 1, ..TextScore::default() };
+        score += TextScore { tokens: 3, nats: 3.0, divergence: 0.1, agreed: 0, ..TextScore::default() };
         assert_eq!((score.perplexity(), score.kl(), score.top1_agreement()), (1_f64.exp(), 0.15, 0.25));
         let mut retrieval = RetrievalScore { asked: 4, right: 4 };
         retrieval += RetrievalScore { asked: 4, right: 1 };

@@ -14,35 +14,61 @@ struct Document {
     text: String,
 }
 
-/// Cuts `num_windows` windows, evenly spread and without overlap, from the documents of a file, one after the other.
+/// Windows of a file, evenly spread and without overlap, each with what lies between it and the next.
 ///
 /// A window is read as it lies there, as in `model/evaluate.py`: documents begin as contexts do, windows need not.
-///
-/// # Errors
-/// `Invalid` when the text is too short, with the number of tokens it takes.
-pub(super) fn cut(text: &TextCodec, path: &Path, shape: Shape, num_windows: usize) -> anyhow::Result<Vec<Passage>> {
+pub(super) struct Windows {
+    tokens: Vec<u32>,
+    num_windows: usize,
+    shape: Shape,
+}
+
+impl Windows {
+    /// Cuts the documents of a file, one after the other.
+    ///
+    /// # Errors
+    /// `Invalid` when the text is too short, with the number of tokens it takes.
+    pub(super) fn cut(text: &TextCodec, path: &Path, shape: Shape, num_windows: usize) -> anyhow::Result<Self> {
+        let tokens = tokens(text, path)?;
+        let Shape { context_tokens, continue_tokens } = shape;
+        let needed = shape.num_tokens().saturating_mul(num_windows);
+        if tokens.len() < needed {
+            return Err(Error::invalid(format!(
+                "{} is too short: {num_windows} windows of {context_tokens} + {continue_tokens} tokens need {needed}, and it has {}",
+                path.display(),
+                tokens.len()
+            ))
+            .into());
+        }
+        Ok(Self { tokens, num_windows, shape })
+    }
+
+    pub(super) fn passages(&self) -> impl Iterator<Item = Passage> {
+        self.pieces().map(|(window, _)| {
+            let (context, continuation) = window.split_at(self.shape.context_tokens);
+            Passage { context: context.to_vec(), continuation: continuation.to_vec(), task: Task::Text }
+        })
+    }
+
+    /// What no window takes.
+    pub(super) fn between(&self) -> impl Iterator<Item = &[u32]> {
+        self.pieces().map(|(_, rest)| rest)
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = (&[u32], &[u32])> {
+        let stride = self.tokens.len() / self.num_windows;
+        let pieces = self.tokens.chunks_exact(stride).take(self.num_windows);
+        pieces.map(|piece| piece.split_at(self.shape.num_tokens()))
+    }
+}
+
+/// Tokens of the documents of a file, one after the other.
+pub(super) fn tokens(text: &TextCodec, path: &Path) -> anyhow::Result<Vec<u32>> {
     let mut tokens = Vec::new();
     for document in documents(path)? {
         tokens.extend(text.encode(&document)?);
     }
-    let Shape { context_tokens, continue_tokens } = shape;
-    let needed = context_tokens.saturating_add(continue_tokens).saturating_mul(num_windows);
-    if tokens.len() < needed {
-        return Err(Error::invalid(format!(
-            "{} is too short: {num_windows} windows of {context_tokens} + {continue_tokens} tokens need {needed}, and it has {}",
-            path.display(),
-            tokens.len()
-        ))
-        .into());
-    }
-    let stride = tokens.len() / num_windows;
-    Ok(tokens.chunks_exact(stride).take(num_windows).map(|tokens| window(tokens, shape)).collect())
-}
-
-/// The window at the front of `tokens`.
-fn window(tokens: &[u32], Shape { context_tokens, continue_tokens }: Shape) -> Passage {
-    let (context, rest) = tokens.split_at(context_tokens);
-    Passage { context: context.to_vec(), continuation: rest[..continue_tokens].to_vec(), task: Task::Text }
+    Ok(tokens)
 }
 
 /// Texts of the JSON lines in a file named `.jsonl`; the whole of any other file.
@@ -68,8 +94,15 @@ mod tests {
     #[test]
     fn a_window_is_a_context_and_what_follows_it() {
         let shape = Shape { context_tokens: 3, continue_tokens: 2 };
-        let expected = Passage { context: vec![5, 6, 7], continuation: vec![8, 9], task: Task::Text };
-        assert_eq!(window(&[5, 6, 7, 8, 9, 10], shape), expected);
+        let windows = Windows { tokens: (0..15).collect(), num_windows: 2, shape };
+        let passage = |context: [u32; 3], continuation: [u32; 2]| Passage {
+            context: context.to_vec(),
+            continuation: continuation.to_vec(),
+            task: Task::Text,
+        };
+        let expected = [passage([0, 1, 2], [3, 4]), passage([7, 8, 9], [10, 11])];
+        assert_eq!(windows.passages().collect::<Vec<_>>(), expected);
+        assert_eq!(windows.between().collect::<Vec<_>>(), [[5, 6], [12, 13]]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ fn row(name: &str, family: &str, kind: Kind, bits_per_value: f64, kl: f64) -> Ro
         bytes: 1,
         perplexity: 10.0,
         kl,
+        kl_standard_error: None,
         top1_agreement: 1.0,
         retrieval_accuracy: 1.0,
     }
