@@ -16,7 +16,7 @@ pub(crate) fn split(isa: Isa, plane: &Plane<'_>, head: usize, exponents: &mut Ti
     let wide = match isa.kind() {
         Kind::Scalar => false,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => {
+        Kind::Avx2 | Kind::Avx512 => {
             super::avx2::split(plane, head, exponents, raw);
             true
         }
@@ -60,7 +60,7 @@ pub(crate) fn join(isa: Isa, blocks: &[PartsBlock<'_>], shape: &PlaneShape, plan
     let wide = match isa.kind() {
         Kind::Scalar => false,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => {
+        Kind::Avx2 | Kind::Avx512 => {
             super::avx2::join(blocks, shape, plane);
             true
         }

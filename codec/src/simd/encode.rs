@@ -30,6 +30,8 @@ pub(crate) fn encode_tile(
         Kind::Scalar => encode_scalar(&mut encoder, models, rows),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => super::avx2::encode_tile(&mut encoder, models, rows),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::encode_tile(&mut encoder, models, rows),
     }
     encoder
 }

@@ -18,7 +18,7 @@ macro_rules! on_every_isa {
                 Kind::Scalar => $plain($($argument),*),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` is the proof that the processor has AVX2.
-                Kind::Avx2 => unsafe { $wide($($argument),*) },
+                Kind::Avx2 | Kind::Avx512 => unsafe { $wide($($argument),*) },
             }
         }
 
@@ -180,7 +180,7 @@ pub(crate) fn widen<E: Element>(isa: Isa, elements: &[u8], line: &mut [f32]) {
         Kind::Scalar => widen_plain::<E>(elements, line),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the `Isa` is the proof that the processor has AVX2.
-        Kind::Avx2 => unsafe { widen_wide::<E>(elements, line) },
+        Kind::Avx2 | Kind::Avx512 => unsafe { widen_wide::<E>(elements, line) },
     }
 }
 
@@ -209,7 +209,7 @@ pub(crate) fn narrow<E: Element>(isa: Isa, line: &[f32], elements: &mut [u8]) {
         Kind::Scalar => narrow_plain::<E>(line, elements),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the `Isa` is the proof that the processor has AVX2.
-        Kind::Avx2 => unsafe { narrow_wide::<E>(line, elements) },
+        Kind::Avx2 | Kind::Avx512 => unsafe { narrow_wide::<E>(line, elements) },
     }
 }
 
@@ -237,7 +237,7 @@ pub(crate) fn put_lines(isa: Isa, lines: &[u8], shape: &PlaneShape, head: usize,
     let streamed = match isa.kind() {
         Kind::Scalar => false,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::stream_lines(lines, shape, head, first_token, plane),
+        Kind::Avx2 | Kind::Avx512 => super::avx2::stream_lines(lines, shape, head, first_token, plane),
     };
     if !streamed {
         let tokens = shape.head_mut(plane, head).skip(first_token);
@@ -252,7 +252,7 @@ pub(crate) fn measure(isa: Isa, token: usize, exact: &[f32], decoded: &[f32], er
         Kind::Scalar => measure_plain(exact, decoded, squares, largest),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the `Isa` is the proof that the processor has AVX2.
-        Kind::Avx2 => unsafe { measure_wide(exact, decoded, squares, largest) },
+        Kind::Avx2 | Kind::Avx512 => unsafe { measure_wide(exact, decoded, squares, largest) },
     }
 }
 

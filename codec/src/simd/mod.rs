@@ -20,6 +20,9 @@ mod values;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
+mod avx512;
 
 pub(crate) use bf16::{PartsBlock, join, split};
 pub(crate) use cost::{CostTable, MAX_MODELS, cheapest};

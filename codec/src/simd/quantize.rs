@@ -72,7 +72,7 @@ pub(crate) fn quantize<E: Element>(
 ) {
     let wide = match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 if E::IS_BF16 => {
+        Kind::Avx2 | Kind::Avx512 if E::IS_BF16 => {
             super::avx2::quantize(quantizer, plane, head, rows, errors);
             true
         }

@@ -29,7 +29,7 @@ pub(crate) struct Moments {
 pub(crate) fn moments(isa: Isa, rows: &TileRows, channel: usize) -> Moments {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 if rows.num_tokens().is_multiple_of(32) => super::avx2::moments(rows, channel),
+        Kind::Avx2 | Kind::Avx512 if rows.num_tokens().is_multiple_of(32) => super::avx2::moments(rows, channel),
         _ => {
             let values = rows.channel(channel).flatten().map(|&value| i32::from(value.cast_signed()));
             values.fold(Moments::default(), |moments, value| Moments {
@@ -75,7 +75,7 @@ pub(crate) fn to_symbols(
             outside.masks[..run.len()].iter().any(|&mask| mask != 0)
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::to_symbols(window, run, channel, planes, outside),
+        Kind::Avx2 | Kind::Avx512 => super::avx2::to_symbols(window, run, channel, planes, outside),
     }
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn from_symbols(
             escapes[..run.len()].iter().any(|&escapes| escapes != 0)
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
+        Kind::Avx2 | Kind::Avx512 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
     }
 }
 
@@ -151,7 +151,7 @@ pub(crate) const FRACTION_BITS: u32 = 8;
 pub(crate) fn take_fractions(isa: Isa, bit: u32, row: &[u8], planes: &mut Vec<u8>) {
     match (isa.kind(), <&Row>::try_from(row)) {
         #[cfg(target_arch = "x86_64")]
-        (Kind::Avx2, Ok(row)) => super::avx2::take_fractions(bit, row, planes),
+        (Kind::Avx2 | Kind::Avx512, Ok(row)) => super::avx2::take_fractions(bit, row, planes),
         _ => {
             let ones = (0..).zip(row).map(|(token, &fraction)| u32::from(fraction << bit >> 7) << token);
             planes.extend_from_slice(&ones.sum::<u32>().to_le_bytes()[..row.len().div_ceil(8)]);
@@ -174,7 +174,7 @@ pub(crate) fn put_fractions(isa: Isa, planes: &[&[u8]], rows: &mut TileRows, cha
             }
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::put_fractions(planes, middle, whole, channel),
+        Kind::Avx2 | Kind::Avx512 => super::avx2::put_fractions(planes, middle, whole, channel),
     }
     if let Some((square, num_tokens)) = short {
         put_row_fractions(planes, num_whole, middle, &mut square[channel][..num_tokens]);
