@@ -75,7 +75,9 @@ pub(crate) fn to_symbols(
             outside.masks[..run.len()].iter().any(|&mask| mask != 0)
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 | Kind::Avx512 => super::avx2::to_symbols(window, run, channel, planes, outside),
+        Kind::Avx2 => super::avx2::to_symbols(window, run, channel, planes, outside),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::to_symbols(window, run, channel, planes, outside),
     }
 }
 
@@ -122,7 +124,9 @@ pub(crate) fn from_symbols(
             escapes[..run.len()].iter().any(|&escapes| escapes != 0)
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 | Kind::Avx512 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
+        Kind::Avx2 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
     }
 }
 
@@ -151,7 +155,9 @@ pub(crate) const FRACTION_BITS: u32 = 8;
 pub(crate) fn take_fractions(isa: Isa, bit: u32, row: &[u8], planes: &mut Vec<u8>) {
     match (isa.kind(), <&Row>::try_from(row)) {
         #[cfg(target_arch = "x86_64")]
-        (Kind::Avx2 | Kind::Avx512, Ok(row)) => super::avx2::take_fractions(bit, row, planes),
+        (Kind::Avx2, Ok(row)) => super::avx2::take_fractions(bit, row, planes),
+        #[cfg(target_arch = "x86_64")]
+        (Kind::Avx512, Ok(row)) => super::avx512::take_fractions(bit, row, planes),
         _ => {
             let ones = (0..).zip(row).map(|(token, &fraction)| u32::from(fraction << bit >> 7) << token);
             planes.extend_from_slice(&ones.sum::<u32>().to_le_bytes()[..row.len().div_ceil(8)]);
@@ -174,7 +180,9 @@ pub(crate) fn put_fractions(isa: Isa, planes: &[&[u8]], rows: &mut TileRows, cha
             }
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 | Kind::Avx512 => super::avx2::put_fractions(planes, middle, whole, channel),
+        Kind::Avx2 => super::avx2::put_fractions(planes, middle, whole, channel),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::put_fractions(planes, middle, whole, channel),
     }
     if let Some((square, num_tokens)) = short {
         put_row_fractions(planes, num_whole, middle, &mut square[channel][..num_tokens]);

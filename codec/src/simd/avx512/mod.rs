@@ -5,6 +5,8 @@ mod decode;
 mod encode;
 mod halves;
 mod lanes;
+mod values;
 
 pub(super) use decode::decode_block;
 pub(super) use encode::encode_tile;
+pub(super) use values::{from_symbols, put_fractions, take_fractions, to_symbols};
