@@ -16,8 +16,13 @@ pub(crate) fn split(isa: Isa, plane: &Plane<'_>, head: usize, exponents: &mut Ti
     let wide = match isa.kind() {
         Kind::Scalar => false,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 | Kind::Avx512 => {
+        Kind::Avx2 => {
             super::avx2::split(plane, head, exponents, raw);
+            true
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => {
+            super::avx512::split(plane, head, exponents, raw);
             true
         }
     };
@@ -60,8 +65,13 @@ pub(crate) fn join(isa: Isa, blocks: &[PartsBlock<'_>], shape: &PlaneShape, plan
     let wide = match isa.kind() {
         Kind::Scalar => false,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 | Kind::Avx512 => {
+        Kind::Avx2 => {
             super::avx2::join(blocks, shape, plane);
+            true
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => {
+            super::avx512::join(blocks, shape, plane);
             true
         }
     };

@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::cursor::Cursor;
-    use crate::model::model_set;
+    use crate::model::{ESCAPE, model_set};
     use crate::simd::encode_tiles;
 
     const CHANNELS: usize = 2 * BLOCK_CHANNELS;
@@ -67,13 +67,16 @@ mod tests {
         (0..CHANNELS).map(|_| (rng.random_range(0..9) > 0).then(|| all[rng.random_range(0..all.len())])).collect()
     }
 
-    /// Symbols as a model expects them, or any that it has.
+    /// Symbols as a model expects them, or any that it has; and in some channels only escapes, which make all coders put out
+    /// words in the same rows.
     fn symbols(models: &[Option<&Model>], num_tokens: usize, rng: &mut StdRng) -> TileRows {
         let mut rows = TileRows::zeroed(CHANNELS, num_tokens);
         for (channel, model) in models.iter().enumerate() {
             let Some(model) = model else { continue };
+            let only_escapes = rng.random_range(0..4) == 0;
             for symbol in rows.channel_mut(channel).flatten() {
                 *symbol = match rng.random_range(0..4) {
+                    _ if only_escapes => ESCAPE,
                     0 => rng.random_range(0..model.len()),
                     _ => model.symbol(rng.random()),
                 };

@@ -67,8 +67,13 @@ pub(crate) fn dequantize<E: Element>(
     let mut within = true;
     let wide = match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 | Kind::Avx512 if E::BYTES == 2 => {
+        Kind::Avx2 if E::BYTES == 2 => {
             within &= super::avx2::dequantize(dequantizer, blocks, shape, plane);
+            true
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 if E::BYTES == 2 => {
+            within &= super::avx512::dequantize(dequantizer, blocks, shape, plane);
             true
         }
         _ => false,

@@ -9,7 +9,7 @@ use super::quantize::{HeadErrors, PARTIAL_SUMS};
 use crate::element::Element;
 use crate::plane::PlaneShape;
 
-/// Defines a function that runs the plain loop of the same name as it is, or compiled for AVX2.
+/// Defines a function that runs the plain loop of the same name as it is, or compiled for AVX2 or AVX-512.
 macro_rules! on_every_isa {
     ($(#[$doc:meta])* $name:ident, $wide:ident, $plain:ident, ($($argument:ident: $type:ty),*)) => {
         $(#[$doc])*
@@ -18,7 +18,16 @@ macro_rules! on_every_isa {
                 Kind::Scalar => $plain($($argument),*),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` is the proof that the processor has AVX2.
-                Kind::Avx2 | Kind::Avx512 => unsafe { $wide($($argument),*) },
+                Kind::Avx2 => unsafe { $wide($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512 => {
+                    #[target_feature(enable = "avx512bw,avx512dq,avx512vl")]
+                    fn wider($($argument: $type),*) {
+                        $plain($($argument),*);
+                    }
+                    // SAFETY: the `Isa` is the proof that the processor has AVX-512.
+                    unsafe { wider($($argument),*) }
+                }
             }
         }
 
@@ -180,13 +189,22 @@ pub(crate) fn widen<E: Element>(isa: Isa, elements: &[u8], line: &mut [f32]) {
         Kind::Scalar => widen_plain::<E>(elements, line),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the `Isa` is the proof that the processor has AVX2.
-        Kind::Avx2 | Kind::Avx512 => unsafe { widen_wide::<E>(elements, line) },
+        Kind::Avx2 => unsafe { widen_wide::<E>(elements, line) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the `Isa` is the proof that the processor has AVX-512.
+        Kind::Avx512 => unsafe { widen_wider::<E>(elements, line) },
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn widen_wide<E: Element>(elements: &[u8], line: &mut [f32]) {
+    widen_plain::<E>(elements, line);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl")]
+fn widen_wider<E: Element>(elements: &[u8], line: &mut [f32]) {
     widen_plain::<E>(elements, line);
 }
 
@@ -209,13 +227,22 @@ pub(crate) fn narrow<E: Element>(isa: Isa, line: &[f32], elements: &mut [u8]) {
         Kind::Scalar => narrow_plain::<E>(line, elements),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the `Isa` is the proof that the processor has AVX2.
-        Kind::Avx2 | Kind::Avx512 => unsafe { narrow_wide::<E>(line, elements) },
+        Kind::Avx2 => unsafe { narrow_wide::<E>(line, elements) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the `Isa` is the proof that the processor has AVX-512.
+        Kind::Avx512 => unsafe { narrow_wider::<E>(line, elements) },
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn narrow_wide<E: Element>(line: &[f32], elements: &mut [u8]) {
+    narrow_plain::<E>(line, elements);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl")]
+fn narrow_wider<E: Element>(line: &[f32], elements: &mut [u8]) {
     narrow_plain::<E>(line, elements);
 }
 

@@ -72,8 +72,13 @@ pub(crate) fn quantize<E: Element>(
 ) {
     let wide = match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 | Kind::Avx512 if E::IS_BF16 => {
+        Kind::Avx2 if E::IS_BF16 => {
             super::avx2::quantize(quantizer, plane, head, rows, errors);
+            true
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 if E::IS_BF16 => {
+            super::avx512::quantize(quantizer, plane, head, rows, errors);
             true
         }
         _ => false,

@@ -45,3 +45,10 @@ pub(super) fn load_table(table: &[u8; ALPHABET]) -> __m512i {
     // SAFETY: the reference is to 16 readable bytes.
     _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
 }
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store(bytes: &mut [u8; 64], register: __m512i) {
+    // SAFETY: the reference is to 64 writable bytes.
+    unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), register) };
+}
