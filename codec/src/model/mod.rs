@@ -26,6 +26,7 @@ pub(crate) const COST_BITS: u32 = 8;
 #[derive(Debug)]
 pub(crate) struct Model {
     lanes: LaneTable,
+    ranks: RankTable,
     symbols: [u8; SLOTS],
     len: u8,
 }
@@ -68,6 +69,46 @@ impl LaneTable {
     }
 }
 
+/// Slots of a group of a [`RankTable`].
+const GROUP_SLOTS: usize = 4;
+
+/// A model by rank, for vectors that permute 64 bytes: the rank of a symbol is how many symbols with slots are before it.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct RankTable {
+    /// Of each group of four slots: the rank that the first slot has, times 16; bits 0 to 2, whether a symbol starts at the
+    /// second to fourth one.
+    pub(crate) groups: [u8; SLOTS / GROUP_SLOTS],
+    /// First slot by rank.
+    pub(crate) starts: [u8; ALPHABET],
+    /// Slots by rank.
+    pub(crate) freqs: [u8; ALPHABET],
+    /// Symbols by rank.
+    pub(crate) symbols: [u8; ALPHABET],
+}
+
+impl RankTable {
+    fn new(lanes: &LaneTable) -> Self {
+        let mut table = Self {
+            groups: [0; SLOTS / GROUP_SLOTS],
+            starts: [0; ALPHABET],
+            freqs: [0; ALPHABET],
+            symbols: [0; ALPHABET],
+        };
+        let with_slots = (0u8..).zip(lanes.starts.iter().zip(&lanes.freqs)).filter(|&(_, (_, &freq))| freq > 0);
+        for (rank, (symbol, (&start, &freq))) in (0u8..).zip(with_slots) {
+            let at = usize::from(rank);
+            (table.starts[at], table.freqs[at], table.symbols[at]) = (start, freq, symbol);
+            let (group, slot) = (usize::from(start) / GROUP_SLOTS, usize::from(start) % GROUP_SLOTS);
+            table.groups[group + usize::from(slot > 0)..].fill(rank << 4);
+            if slot > 0 {
+                table.groups[group] |= 1 << (slot - 1);
+            }
+        }
+        table
+    }
+}
+
 impl Model {
     fn new(freqs: &[u8; ALPHABET]) -> Self {
         let lanes = LaneTable::new(freqs);
@@ -77,7 +118,7 @@ impl Model {
             symbols[start..start + usize::from(freq)].fill(symbol as u8);
         }
         let len = freqs.iter().take_while(|&&freq| freq > 0).count().min(usize::from(ESCAPE)) as u8;
-        Self { lanes, symbols, len }
+        Self { ranks: RankTable::new(&lanes), lanes, symbols, len }
     }
 
     /// Number of symbols that have slots, from 0 on, besides [`ESCAPE`].
@@ -99,6 +140,11 @@ impl Model {
     /// The model as vectors of lanes hold it.
     pub(crate) fn lanes(&self) -> &LaneTable {
         &self.lanes
+    }
+
+    /// The model by rank.
+    pub(crate) fn ranks(&self) -> &RankTable {
+        &self.ranks
     }
 
     /// Code length of each symbol in units of 2^-8 bit, where one that has no slots is escaped at `escape_bits` more.
@@ -168,6 +214,21 @@ mod tests {
             for state in 0..SLOTS as u32 {
                 let (start, freq) = model.slice(model.symbol(state));
                 assert!((start..start + freq).contains(&state));
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_name_the_symbol_of_each_slot() {
+        for model in all() {
+            for slot in 0..SLOTS {
+                let group = model.ranks.groups[slot / GROUP_SLOTS];
+                let starts = group & ((1 << (slot % GROUP_SLOTS)) - 1);
+                let rank = usize::from(group >> 4) + starts.count_ones() as usize;
+                let symbol = model.ranks.symbols[rank];
+                assert_eq!(symbol, model.symbol(slot as u32));
+                let (start, freq) = (model.ranks.starts[rank], model.ranks.freqs[rank]);
+                assert_eq!((u32::from(start), u32::from(freq)), model.slice(symbol));
             }
         }
     }

@@ -20,6 +20,11 @@ pub(crate) fn split(isa: Isa, plane: &Plane<'_>, head: usize, exponents: &mut Ti
             super::avx2::split(plane, head, exponents, raw);
             true
         }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => {
+            super::avx512::split(plane, head, exponents, raw);
+            true
+        }
     };
     for block in 0..shape.num_blocks() {
         let view = plane.block(head, block);
@@ -62,6 +67,11 @@ pub(crate) fn join(isa: Isa, blocks: &[PartsBlock<'_>], shape: &PlaneShape, plan
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => {
             super::avx2::join(blocks, shape, plane);
+            true
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => {
+            super::avx512::join(blocks, shape, plane);
             true
         }
     };

@@ -17,7 +17,7 @@ pub(crate) fn cheapest(isa: Isa, counts: &[u16; ALPHABET], costs: &CostTable) ->
     match isa.kind() {
         Kind::Scalar => cheapest_scalar(counts, costs),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::cheapest(counts, costs),
+        Kind::Avx2 | Kind::Avx512 => super::avx2::cheapest(counts, costs),
     }
 }
 

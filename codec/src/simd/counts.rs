@@ -20,7 +20,9 @@ pub(crate) struct LeastCounts {
 pub(crate) fn count_least(isa: Isa, rows: &TileRows, channel: usize, outliers: usize) -> LeastCounts {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 if rows.num_tokens().is_multiple_of(32) => super::avx2::count_least(rows, channel, outliers),
+        Kind::Avx2 | Kind::Avx512 if rows.num_tokens().is_multiple_of(32) => {
+            super::avx2::count_least(rows, channel, outliers)
+        }
         _ => count_scalar(rows, channel, outliers),
     }
 }

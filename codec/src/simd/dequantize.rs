@@ -16,7 +16,7 @@ pub(crate) type TokenTable = [[u8; 16]; 4];
 pub(crate) fn token_tables<E: Element>(isa: Isa, fractions: &[f32; 16], scales: &[f32]) -> Vec<TokenTable> {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 if E::IS_BF16 => super::avx2::token_tables(fractions, scales),
+        Kind::Avx2 | Kind::Avx512 if E::IS_BF16 => super::avx2::token_tables(fractions, scales),
         _ => scales.iter().map(|&scale| token_table::<E>(fractions, scale)).collect(),
     }
 }
@@ -69,6 +69,11 @@ pub(crate) fn dequantize<E: Element>(
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 if E::BYTES == 2 => {
             within &= super::avx2::dequantize(dequantizer, blocks, shape, plane);
+            true
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 if E::BYTES == 2 => {
+            within &= super::avx512::dequantize(dequantizer, blocks, shape, plane);
             true
         }
         _ => false,

@@ -15,6 +15,8 @@ pub(crate) fn encode_tile(isa: Isa, models: &[Option<&'static Model>], rows: &Ti
         Kind::Scalar => encode_scalar(encoder, models, rows),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => super::avx2::encode_tile(encoder, models, rows),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::encode_tile(encoder, models, rows),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Isa;
 use super::isa::Kind;
-use super::lines::{self, Scales, Turn};
+use super::lines::{self, Scales, Turn, on_every_isa};
 use super::quantize::{HeadErrors, PARTIAL_SUMS};
 use super::values::FRACTION_BITS;
 use crate::element::Element;
@@ -77,6 +77,9 @@ pub(crate) struct LineCoder {
 /// A line to code.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line<'a> {
+    pub(crate) token: usize,
+    /// The line of the squares that it goes to.
+    pub(crate) lane: usize,
     /// What it is in the plane.
     pub(crate) elements: &'a [u8],
     /// The turn of the key, for keys.
@@ -103,70 +106,42 @@ impl LineCoder {
     pub(crate) fn grid(&self) -> &Grid {
         &self.grid
     }
+}
 
-    /// Fills line `lane` of the squares of values and fractions of each block, and takes the errors of each quality layer
-    /// in as those of a token. Values beyond what a row can say are the nearest that it can.
-    pub(crate) fn code<E: Element>(
-        &mut self,
-        isa: Isa,
-        line: Line<'_>,
-        lane: usize,
-        squares: &mut [[Square; 2]],
-        token: usize,
-        errors: &mut [HeadErrors],
-    ) {
-        match isa.kind() {
-            Kind::Scalar => self.code_plain::<E>(line, lane, squares, token, errors),
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the `Isa` is the proof that the processor has AVX2.
-            Kind::Avx2 => unsafe { self.code_avx2::<E>(line, lane, squares, token, errors) },
-        }
+on_every_isa!(
+    /// Fills a line of the squares of values and fractions of each block, and takes the errors of each quality layer in. Values
+    /// beyond what a row can say are the nearest that it can.
+    code_line<E>, code_line_plain,
+    (coder: &mut LineCoder, line: Line<'_>, squares: &mut [[Square; 2]], errors: &mut [HeadErrors])
+);
+
+#[inline(always)]
+fn code_line_plain<E: Element>(
+    coder: &mut LineCoder,
+    line: Line<'_>,
+    squares: &mut [[Square; 2]],
+    errors: &mut [HeadErrors],
+) {
+    let LineCoder { grid, knowledge, units, middles, words, exact, decoded } = coder;
+    find_words(grid, units, line.numbers, words);
+    let blocks = words.chunks(BLOCK_CHANNELS).zip(middles.chunks(BLOCK_CHANNELS));
+    for ((words, middles), [values, fractions]) in blocks.zip(squares) {
+        split_words(words, middles, &mut values[line.lane], &mut fractions[line.lane]);
     }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn code_avx2<E: Element>(
-        &mut self,
-        line: Line<'_>,
-        lane: usize,
-        squares: &mut [[Square; 2]],
-        token: usize,
-        errors: &mut [HeadErrors],
-    ) {
-        self.code_plain::<E>(line, lane, squares, token, errors);
-    }
-
-    #[inline(always)]
-    fn code_plain<E: Element>(
-        &mut self,
-        line: Line<'_>,
-        lane: usize,
-        squares: &mut [[Square; 2]],
-        token: usize,
-        errors: &mut [HeadErrors],
-    ) {
-        let Self { grid, knowledge, units, middles, words, exact, decoded } = self;
-        find_words(grid, units, line.numbers, words);
-        for ((words, middles), [values, fractions]) in
-            words.chunks(BLOCK_CHANNELS).zip(middles.chunks(BLOCK_CHANNELS)).zip(squares)
-        {
-            split_words(words, middles, &mut values[lane], &mut fractions[lane]);
+    let exact = match line.turn {
+        None => line.numbers,
+        Some(_) => {
+            lines::widen_plain::<E>(line.elements, exact);
+            exact
         }
-        let exact = match line.turn {
-            None => line.numbers,
-            Some(_) => {
-                lines::widen_plain::<E>(line.elements, exact);
-                exact
-            }
-        };
-        for (knowledge, errors) in knowledge.iter().zip(errors) {
-            restore_known(knowledge, words, decoded);
-            if let Some([cos, sin]) = line.turn {
-                lines::rotate_plain(decoded, cos, sin);
-            }
-            lines::round_plain::<E>(decoded);
-            measure(exact, decoded, &mut errors.squares[token], &mut errors.largest);
+    };
+    for (knowledge, errors) in knowledge.iter().zip(errors) {
+        restore_known(knowledge, words, decoded);
+        if let Some([cos, sin]) = line.turn {
+            lines::rotate_plain(decoded, cos, sin);
         }
+        lines::round_plain::<E>(decoded);
+        measure(exact, decoded, &mut errors.squares[line.token], &mut errors.largest);
     }
 }
 

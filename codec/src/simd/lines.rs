@@ -19,30 +19,39 @@ pub(crate) struct Scales {
     pub(crate) offsets: Vec<f32>,
 }
 
-/// Defines a function that runs the plain loop of the same name as it is, or compiled for AVX2.
+/// Defines a function that runs the plain loop of the same name as it is, or compiled for AVX2 or AVX-512.
 macro_rules! on_every_isa {
-    ($(#[$doc:meta])* $name:ident $(<$element:ident>)?, $wide:ident, $plain:ident, ($($argument:ident: $type:ty),*)) => {
+    ($(#[$doc:meta])* $name:ident $(<$element:ident>)?, $plain:ident, ($($argument:ident: $type:ty),*)) => {
         $(#[$doc])*
         pub(crate) fn $name $(<$element: Element>)? (isa: Isa, $($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn wide $(<$element: Element>)? ($($argument: $type),*) {
+                $plain $(::<$element>)? ($($argument),*);
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512bw,avx512dq,avx512vl")]
+            fn wider $(<$element: Element>)? ($($argument: $type),*) {
+                $plain $(::<$element>)? ($($argument),*);
+            }
             match isa.kind() {
                 Kind::Scalar => $plain $(::<$element>)? ($($argument),*),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the `Isa` is the proof that the processor has AVX2.
-                Kind::Avx2 => unsafe { $wide $(::<$element>)? ($($argument),*) },
+                Kind::Avx2 => unsafe { wide $(::<$element>)? ($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the `Isa` is the proof that the processor has AVX-512.
+                Kind::Avx512 => unsafe { wider $(::<$element>)? ($($argument),*) },
             }
-        }
-
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2")]
-        fn $wide $(<$element: Element>)? ($($argument: $type),*) {
-            $plain $(::<$element>)? ($($argument),*);
         }
     };
 }
 
+pub(super) use on_every_isa;
+
 on_every_isa!(
     /// The elements of a line as numbers, keys turned back.
-    gather<E>, gather_wide, gather_plain, (elements: &[u8], turn: Option<Turn<'_>>, line: &mut [f32])
+    gather<E>, gather_plain, (elements: &[u8], turn: Option<Turn<'_>>, line: &mut [f32])
 );
 
 #[inline(always)]
@@ -91,7 +100,7 @@ pub(crate) struct CodedLine<'a> {
 on_every_isa!(
     /// The elements nearest to the numbers that a line stands for, keys turned; of two, the one of larger magnitude. `room`
     /// is for the numbers.
-    restore<E>, restore_wide, restore_plain,
+    restore<E>, restore_plain,
     (scales: &Scales, line: CodedLine<'_>, room: &mut [f32], elements: &mut [u8])
 );
 
@@ -157,7 +166,7 @@ pub(super) fn round_plain<E: Element>(line: &mut [f32]) {
 
 on_every_isa!(
     /// Sums up numbers and their squares, less a pivot, by channel.
-    add_moments, add_moments_wide, add_moments_plain,
+    add_moments, add_moments_plain,
     (line: &[f32], pivots: &[f32], sums: &mut [f32], squares: &mut [f32])
 );
 
@@ -175,7 +184,7 @@ pub(crate) fn put_lines(isa: Isa, lines: &[u8], shape: &PlaneShape, head: usize,
     let streamed = match isa.kind() {
         Kind::Scalar => false,
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => super::avx2::stream_lines(lines, shape, head, first_token, plane),
+        Kind::Avx2 | Kind::Avx512 => super::avx2::stream_lines(lines, shape, head, first_token, plane),
     };
     if !streamed {
         let tokens = shape.head_mut(plane, head).skip(first_token);

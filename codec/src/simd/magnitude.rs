@@ -13,7 +13,7 @@ pub(crate) fn largest_magnitude<E: Element>(isa: Isa, elements: &[u8]) -> f32 {
     };
     let bits = match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 if E::BYTES == 2 => {
+        Kind::Avx2 | Kind::Avx512 if E::BYTES == 2 => {
             let (registers, rest) = elements.as_chunks();
             u32::from(super::avx2::largest_magnitude(registers, E::MAGNITUDE as u16)).max(plain(rest))
         }

@@ -22,6 +22,9 @@ mod values;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "loads and stores of vectors, and calls of functions compiled for an instruction set")]
+mod avx512;
 
 pub(crate) use bf16::{PartsBlock, join, split};
 pub(crate) use cost::{CostTable, MAX_MODELS, cheapest};
@@ -30,7 +33,7 @@ pub(crate) use decode::{BlockModels, ChannelModel, Escaped, TILES, decode_block}
 pub(crate) use dequantize::{Dequantizer, ValueBlock, dequantize, token_tables};
 pub(crate) use encode::encode_tile;
 pub use isa::Isa;
-pub(crate) use line_coder::{Grid, Knowledge, Line, LineCoder};
+pub(crate) use line_coder::{Grid, Knowledge, Line, LineCoder, code_line};
 pub(crate) use lines::{CodedLine, FarNumber, Scales, add_moments, gather, put_lines, restore};
 pub(crate) use magnitude::largest_magnitude;
 pub(crate) use quantize::{HeadErrors, Quantizer, quantize};

@@ -72,6 +72,11 @@ pub(crate) fn quantize<E: Element>(
             super::avx2::quantize(quantizer, plane, head, rows, errors);
             true
         }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 if E::IS_BF16 => {
+            super::avx512::quantize(quantizer, plane, head, rows, errors);
+            true
+        }
         _ => false,
     };
     for block in 0..plane.shape.num_blocks() {

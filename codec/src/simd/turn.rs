@@ -17,6 +17,8 @@ pub(crate) fn turn_into(isa: Isa, square: &Square, turned: &mut Square) {
         Kind::Scalar => *turned = std::array::from_fn(|i| std::array::from_fn(|j| square[j][i])),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => super::avx2::turn(square, turned),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::turn(square, turned),
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Moments {
 pub(crate) fn moments(isa: Isa, rows: &TileRows, channel: usize) -> Moments {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 if rows.num_tokens().is_multiple_of(32) => super::avx2::moments(rows, channel),
+        Kind::Avx2 | Kind::Avx512 if rows.num_tokens().is_multiple_of(32) => super::avx2::moments(rows, channel),
         _ => {
             let values = rows.channel(channel).flatten().map(|&value| i32::from(value.cast_signed()));
             values.fold(Moments::default(), |moments, value| Moments {
@@ -85,6 +85,8 @@ pub(crate) fn to_symbols(
         }
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => super::avx2::to_symbols(window, run, channel, planes, outside),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::to_symbols(window, run, channel, planes, outside),
     }
 }
 
@@ -133,6 +135,8 @@ pub(crate) fn from_symbols(
         }
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => super::avx2::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::from_symbols(window, run, channel, planes.as_chunks().0, escapes),
     }
 }
 
@@ -169,6 +173,11 @@ pub(crate) fn take_fractions(isa: Isa, bit: u32, rows: &TileRows, channel: usize
             super::avx2::take_fractions(bit, squares, channel % BLOCK_CHANNELS, planes);
             num_whole
         }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => {
+            super::avx512::take_fractions(bit, squares, channel % BLOCK_CHANNELS, planes);
+            num_whole
+        }
     };
     for row in rows.channel(channel).skip(taken) {
         let ones = (0..).zip(row).map(|(token, &fraction)| u32::from(fraction << bit >> 7) << token);
@@ -192,6 +201,8 @@ pub(crate) fn put_fractions(isa: Isa, planes: &[&[u8]], rows: &mut TileRows, cha
         }
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 => super::avx2::put_fractions(planes, middle, whole, channel),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 => super::avx512::put_fractions(planes, middle, whole, channel),
     }
     if let Some((square, num_tokens)) = short {
         put_row_fractions(planes, num_whole, middle, &mut square[channel][..num_tokens]);

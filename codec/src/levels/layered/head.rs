@@ -71,11 +71,13 @@ impl HeadCoder {
                     continue;
                 }
                 let line = Line {
+                    token,
+                    lane,
                     elements: lines.plane.head_line(token, lines.head),
                     turn: lines.turns.map(|turns| turns.token(token)),
                     numbers: &lines.numbers[token * head_dim..][..head_dim],
                 };
-                self.lines.code::<E>(isa, line, lane, &mut squares, token, errors);
+                simd::code_line::<E>(isa, &mut self.lines, line, &mut squares, errors);
             }
             for (block, [value_lines, fraction_lines]) in squares.iter().enumerate() {
                 simd::turn_into(isa, value_lines, &mut values.block_mut(block)[row]);

@@ -1,6 +1,6 @@
 //! AVX2 kernels. A function here that is safe to call stands behind an [`Isa`](super::Isa) of AVX2.
 
-mod ahead;
+pub(super) mod ahead;
 mod bf16;
 mod cost;
 mod counts;
@@ -12,7 +12,7 @@ mod join;
 mod lanes;
 mod quantize;
 mod split;
-mod stage;
+pub(super) mod stage;
 mod turn;
 mod values;
 

@@ -8,7 +8,7 @@ use crate::plane::PlaneShape;
 use crate::tile::rans::LANES;
 
 /// Blocks of a stage: with 32 tokens of each it stays in the nearest cache.
-pub(super) const BLOCKS: usize = 8;
+pub(in crate::simd) const BLOCKS: usize = 8;
 /// Bytes of a line: 32 elements of 16 bits, and a line of the caches.
 const LINE_BYTES: usize = 64;
 /// Planes of at least as many bytes are written around the caches: what is written is not needed again soon.
@@ -19,7 +19,7 @@ const STREAMED_BYTES: usize = 256 << 10;
 /// Stores around the caches have to follow each other: loads between them make the processor write half lines to memory,
 /// which takes three times as long (measured on Zen 3).
 #[repr(align(64))]
-pub(super) struct Stage {
+pub(in crate::simd) struct Stage {
     lines: [[[u8; LINE_BYTES]; BLOCKS]; LANES],
     /// Where the line of the first token of each block lies in the plane.
     starts: [usize; BLOCKS],
@@ -27,17 +27,23 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new() -> Self {
+    pub(in crate::simd) fn new() -> Self {
         Self { lines: [[[0; LINE_BYTES]; BLOCKS]; LANES], starts: [0; BLOCKS], num_blocks: 0 }
     }
 
     /// Adds a block, whose first token's line lies at `start`, and gives its number. There are fewer than [`BLOCKS`].
     #[inline]
-    pub(super) fn add(&mut self, start: usize) -> usize {
+    pub(in crate::simd) fn add(&mut self, start: usize) -> usize {
         let block = self.num_blocks;
         self.starts[block] = start;
         self.num_blocks += 1;
         block
+    }
+
+    /// Where the line of a token goes.
+    #[inline]
+    pub(in crate::simd) fn line_mut(&mut self, token: usize, block: usize) -> &mut [u8; LINE_BYTES] {
+        &mut self.lines[token][block]
     }
 
     /// Puts the line of a token.
@@ -49,7 +55,7 @@ impl Stage {
 
     /// Writes all lines to their plane, and leaves no blocks.
     #[target_feature(enable = "avx2")]
-    pub(super) fn write(&mut self, shape: &PlaneShape, plane: &mut [u8]) {
+    pub(in crate::simd) fn write(&mut self, shape: &PlaneShape, plane: &mut [u8]) {
         let stride = shape.token_bytes();
         let starts = &self.starts[..std::mem::take(&mut self.num_blocks)];
         let aligned = |place: usize| place.is_multiple_of(LINE_BYTES);

@@ -5,7 +5,7 @@ use super::{LANES, STATE_FLOOR, TOKENS, WORD_BITS};
 use crate::model::{Model, PROBABILITY_BITS};
 
 /// Words that vectors may write before the first one.
-const SLACK_WORDS: usize = 8;
+const SLACK_WORDS: usize = LANES;
 
 /// Encodes rows, the last one first.
 #[derive(Debug)]
