@@ -26,7 +26,8 @@ pub fn verify(bytes: &[u8]) -> Result<SegmentHeader> {
 
 /// Verifies a segment of quality 0 and decodes it into its planes of `into`.
 ///
-/// After an error the content of those planes is unspecified.
+/// After an error the content of those planes is unspecified. Elements need not be finite: those of q0 are any bits, and
+/// a forged segment of q1 or q3 may say what is beyond the range of the dtype.
 ///
 /// # Errors
 /// As [`verify`], `Corrupt` when the tiles contradict themselves, and `Incompatible` when geometry or number of tokens
