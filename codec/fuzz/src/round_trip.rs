@@ -195,6 +195,7 @@ fn check_error(chunk: &KvChunk, decoded: &KvChunk, segment: &Segment) {
         return;
     }
     let largest = layers.map(|layer| largest_error(chunk, decoded, layer, side)).fold(0.0, f64::max);
+    assert!(largest.is_finite(), "{} gives elements back that are not finite", header.level());
     if header.level() == Level::Q1 {
         let bound = error_bound(&segment.bytes).expect("own segment").expect("q1 has a bound");
         assert!(largest <= bound, "an error of {largest} where {bound} is stated");
