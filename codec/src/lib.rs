@@ -41,6 +41,6 @@ pub use origin::Origin;
 pub use rope::{Rope, RopeScaling};
 pub use segment::{
     Codec, EncodeOptions, Segment, SegmentHeader, decode, decode_layers, decode_segment, encode, encode_group,
-    encode_segment, error_bound, verify,
+    encode_segment, error_bound, metadata_bytes, verify,
 };
 pub use simd::Isa;

@@ -43,8 +43,8 @@ impl Origin {
     /// RoPE of the keys. Levels that leave keys as they are need not ask, and take KV of any RoPE.
     ///
     /// # Errors
-    /// `Incompatible` for a kind of scaling that this build does not know, `Invalid` when the scaling is not one, or a
-    /// parameter is not a positive number.
+    /// `Incompatible` for a kind of scaling that this build does not know, `Invalid` when the scaling is not one, or as
+    /// [`Rope::check`] has it.
     pub fn rope(&self) -> Result<Rope> {
         let scaling = match self.metadata.get(Self::ROPE_SCALING) {
             Some(json) => parse_scaling(json)?,

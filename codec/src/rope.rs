@@ -54,21 +54,25 @@ impl Rope {
         (0..head_dim / 2).map(|pair| self.scaling.apply(f64::from(plain(pair) as f32)) as f32).collect()
     }
 
-    /// Checks that the frequencies are numbers.
+    /// Checks that all frequencies are of 0 to 1 radian per position, at any head dimension.
     ///
     /// # Errors
-    /// `Invalid` when a parameter is not a positive number, or the factors of llama3 are not in order.
+    /// `Invalid` when theta or the factor of llama3 is not a finite number of at least 1, another parameter not a finite
+    /// one above 0, or the frequency factors are not in order.
     pub fn check(&self) -> Result<()> {
-        let positive = |number: f64| number.is_finite() && number > 0.0;
-        let sound = positive(self.theta)
+        let at_least_one = |number: f64| number.is_finite() && number >= 1.0;
+        let above_zero = |number: f64| number.is_finite() && number > 0.0;
+        let sound = at_least_one(self.theta)
             && match self.scaling {
                 RopeScaling::None => true,
                 RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
-                    [factor, low_freq_factor, high_freq_factor, original_context].into_iter().all(positive)
+                    at_least_one(factor)
+                        && [low_freq_factor, high_freq_factor, original_context].into_iter().all(above_zero)
                         && high_freq_factor > low_freq_factor
                 }
             };
-        if sound { Ok(()) } else { Err(Error::Invalid(format!("{self:?} has no frequencies"))) }
+        let want = "theta and factor of at least 1, the others above 0, frequency factors in order";
+        if sound { Ok(()) } else { Err(Error::Invalid(format!("{self:?} where RoPE has {want}"))) }
     }
 }
 
@@ -175,6 +179,62 @@ mod tests {
         let [plain, scaled] = [RopeScaling::None, scaling].map(|scaling| Rope { theta: 5e5, scaling }.frequencies(128));
         assert_eq!(plain[0], scaled[0]);
         assert!((plain[63] / scaled[63] - 8.0).abs() < 1e-5);
-        assert!(Rope { theta: 5e5, scaling }.check().is_ok() && Rope::plain(-1.0).check().is_err());
+    }
+
+    const LEAST: f64 = f64::from_bits(1);
+
+    #[test]
+    fn frequencies_and_turns_of_what_is_accepted_are_numbers() {
+        let scalings = [1.0, 8.0, f64::MAX].into_iter().flat_map(|factor| {
+            let ends = [(LEAST, 2.0 * LEAST), (LEAST, f64::MAX), (1.0, 1.0 + f64::EPSILON), (1.0, 4.0)];
+            ends.into_iter().flat_map(move |(low_freq_factor, high_freq_factor)| {
+                [LEAST, 8192.0, f64::MAX].map(|original_context| RopeScaling::Llama3 {
+                    factor,
+                    low_freq_factor,
+                    high_freq_factor,
+                    original_context,
+                })
+            })
+        });
+        let scalings: Vec<RopeScaling> = scalings.chain([RopeScaling::None]).collect();
+        for (theta, head_dim) in
+            [1.0, 1.5, 1e4, 1e8, f64::MAX].into_iter().flat_map(|theta| [(theta, 2), (theta, 1024)])
+        {
+            for &scaling in &scalings {
+                let rope = Rope { theta, scaling };
+                assert_eq!(rope.check(), Ok(()));
+                let frequencies = rope.frequencies(head_dim);
+                assert!(
+                    frequencies.iter().all(|frequency| (0.0..=1.0).contains(frequency)),
+                    "{rope:?}: {frequencies:?}"
+                );
+                let turns = Turns::new(Position { rope, first_position: u64::MAX }, head_dim, 70);
+                let mut parts = turns.cos.iter().chain(&turns.sin);
+                assert!(parts.all(|part| part.abs() <= 1.0), "{rope:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_have_frequencies_above_one_or_none_is_refused() {
+        let llama3 = |factor, low_freq_factor, high_freq_factor, original_context| Rope {
+            theta: 5e5,
+            scaling: RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context },
+        };
+        assert!(Rope::plain(1e-300).frequencies(128)[127 / 2].is_infinite());
+        assert!(llama3(1e-300, 1.0, 4.0, 8192.0).frequencies(128)[63].is_infinite());
+        let no_theta = [1e-300, 0.999, 0.0, -1.0, f64::INFINITY, f64::NAN].map(Rope::plain);
+        let no_scaling = [
+            llama3(1e-300, 1.0, 4.0, 8192.0),
+            llama3(0.5, 1.0, 4.0, 8192.0),
+            llama3(f64::NAN, 1.0, 4.0, 8192.0),
+            llama3(8.0, 0.0, 4.0, 8192.0),
+            llama3(8.0, 4.0, 4.0, 8192.0),
+            llama3(8.0, 1.0, f64::INFINITY, 8192.0),
+            llama3(8.0, 1.0, 4.0, -8192.0),
+        ];
+        for rope in no_theta.into_iter().chain(no_scaling) {
+            assert_eq!(rope.check().unwrap_err().kind(), crate::ErrorKind::Invalid, "{rope:?}");
+        }
     }
 }

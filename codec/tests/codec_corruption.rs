@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::{decode_all, geometry, model_like, options, seal};
+use common::{decode_all, geometry, load, model_like, options, seal};
 use kvdepot_codec::container::Container;
 use kvdepot_codec::{
-    Dtype, EncodeOptions, ErrorKind, Geometry, KvChunk, Level, Segment, SegmentHeader, decode_segment, encode, verify,
+    Codec, Dtype, EncodeOptions, ErrorKind, Geometry, Isa, KvChunk, Level, Rope, RopeScaling, Segment, SegmentHeader,
+    Side, decode_segment, encode, error_bound, verify,
 };
 use proptest::prelude::*;
 
@@ -189,6 +190,88 @@ fn positions_up_to_the_last_one_decode() {
         let options = EncodeOptions { first_position: u64::MAX, ..options(level, 1) };
         decode_all(&chunk, &encode(&chunk, &options).unwrap()).unwrap();
     }
+}
+
+const LLAMA3: [f64; 4] = [8.0, 1.0, 4.0, 8192.0];
+
+/// Options with RoPE of this theta, scaled by factor, low and high frequency factor and original context.
+fn with_rope(
+    level: Level,
+    theta: f64,
+    [factor, low_freq_factor, high_freq_factor, original_context]: [f64; 4],
+) -> EncodeOptions {
+    let scaling = RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context };
+    EncodeOptions { rope: Some(Rope { theta, scaling }), ..options(level, 2) }
+}
+
+#[test]
+fn rope_without_finite_frequencies_is_refused_by_encoders_and_corrupt_in_forged_segments() {
+    let chunk = model_like(geometry(2, 2, 8, Dtype::Bf16), 37, 11);
+    for level in [Level::Q1, Level::Q3] {
+        let sound = encode(&chunk, &with_rope(level, 10_000.0, LLAMA3)).unwrap().swap_remove(0);
+        assert!(decode_into(&chunk, &sound.bytes).is_ok());
+        let forged = |offset: usize, number: f64| {
+            let mut bytes = sound.bytes.clone();
+            bytes[offset..offset + 8].copy_from_slice(&number.to_le_bytes());
+            seal(&mut bytes);
+            bytes
+        };
+        for theta in [1e-300, 0.5, 0.0, -1e4, f64::INFINITY, f64::NAN] {
+            let error = encode(&chunk, &with_rope(level, theta, LLAMA3)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+            let bytes = forged(40, theta);
+            for error in [verify(&bytes).unwrap_err(), decode_into(&chunk, &bytes).unwrap_err()] {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                assert!(error.to_string().contains("theta and factor of at least 1"), "{error}");
+            }
+        }
+        // The preamble begins behind the index of four tiles.
+        for (field, number) in [(0, 1e-300), (0, 0.5), (0, f64::NAN), (1, 0.0), (2, 1.0), (3, f64::INFINITY)] {
+            let mut scaling = LLAMA3;
+            scaling[field] = number;
+            let error = encode(&chunk, &with_rope(level, 10_000.0, scaling)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+            let bytes = forged(HEADER_BYTES + 4 * 4 + 8 * field, number);
+            assert!(verify(&bytes).is_ok());
+            assert_eq!(
+                decode_into(&chunk, &bytes).unwrap_err().kind(),
+                ErrorKind::Corrupt,
+                "{number} in field {field}"
+            );
+            assert_eq!(error_bound(&bytes).unwrap_err().kind(), ErrorKind::Corrupt, "{number} in field {field}");
+        }
+    }
+}
+
+/// What `FORMAT.md` allows: no encoder chooses such steps.
+#[test]
+fn forged_steps_may_give_elements_that_are_not_finite_and_those_of_q2_are_finite_always() {
+    let chunk = model_like(geometry(1, 2, 8, Dtype::F32), 37, 11);
+    let preamble = HEADER_BYTES + 4 * 2;
+    let values_with = |level, at: usize, field: [u8; 4]| {
+        let values = encode(&chunk, &options(level, 1)).unwrap().swap_remove(1);
+        let mut bytes = values.bytes;
+        bytes[at..at + 4].copy_from_slice(&field);
+        seal(&mut bytes);
+        let on = |isa| {
+            let mut into = KvChunk::zeroed(*chunk.geometry(), 37).unwrap();
+            Codec::on(isa).decode_segment(&bytes, &mut into).unwrap();
+            load(Dtype::F32, into.plane(0, Side::V))
+        };
+        let elements = on(Isa::SCALAR);
+        for isa in Isa::available() {
+            let same = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();
+            assert!(on(isa).iter().zip(&elements).all(same), "{isa}");
+        }
+        elements
+    };
+    for level in [Level::Q1, Level::Q3] {
+        let elements = values_with(level, preamble, f32::MAX.to_le_bytes());
+        assert!(elements.iter().any(|element| !element.is_finite()), "{level}");
+    }
+    let elements = values_with(Level::Q2, preamble + 4, f32::MAX.to_le_bytes());
+    assert!(elements.iter().all(|element| element.is_finite()));
+    assert!(elements.contains(&f32::MAX) || elements.contains(&-f32::MAX));
 }
 
 #[test]

@@ -58,12 +58,12 @@ pub fn make_header_plausible(bytes: &mut [u8]) {
     bytes[32..40].fill(0);
     if level.needs_rope() && side == Side::K {
         bytes[11] = 1 + bytes[11].wrapping_sub(1) % 2;
-        number_or(bytes, 40, 10_000.0);
+        number_or(bytes, 40, 1.0, 10_000.0);
     } else {
         bytes[11] = 0;
         bytes[40..56].fill(0);
     }
-    [56, 64, 72].into_iter().for_each(|at| number_or(bytes, at, 0.0));
+    [56, 64, 72].into_iter().for_each(|at| number_or(bytes, at, 0.0, 0.0));
 }
 
 /// Cuts the lengths of tiles to what is there; the last tile takes what is left.
@@ -86,11 +86,11 @@ fn within(bytes: &mut [u8], at: usize, least: u16, most: u16) {
     put_u16(bytes, at, value);
 }
 
-/// Puts `other` in the place of an `f64` that is not finite or negative.
-fn number_or(bytes: &mut [u8], at: usize, other: f64) {
+/// Puts `other` in the place of an `f64` that is not finite or less than `least`.
+fn number_or(bytes: &mut [u8], at: usize, least: f64, other: f64) {
     let field: &mut [u8; 8] = bytes[at..].first_chunk_mut().expect("a header holds the field");
     let number = f64::from_le_bytes(*field);
-    if !(number.is_finite() && number.is_sign_positive()) {
+    if !(number.is_finite() && number >= least) {
         *field = other.to_le_bytes();
     }
 }

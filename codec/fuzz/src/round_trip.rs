@@ -62,10 +62,13 @@ fn others() -> impl Iterator<Item = Isa> {
 }
 
 impl Case {
+    /// Theta or a factor between 0 and 1, which would be refused, stands for its inverse.
     fn rope(&self) -> Rope {
+        let above_one = |number: f64| if number > 0.0 && number < 1.0 { number.recip() } else { number };
         let [factor, low_freq_factor, high_freq_factor, original_context] = self.scaling;
+        let factor = above_one(factor);
         let llama3 = RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context };
-        Rope { theta: self.theta, scaling: if self.llama3 { llama3 } else { RopeScaling::None } }
+        Rope { theta: above_one(self.theta), scaling: if self.llama3 { llama3 } else { RopeScaling::None } }
     }
 
     fn options(&self, level: Level) -> EncodeOptions {
@@ -192,6 +195,7 @@ fn check_error(chunk: &KvChunk, decoded: &KvChunk, segment: &Segment) {
         return;
     }
     let largest = layers.map(|layer| largest_error(chunk, decoded, layer, side)).fold(0.0, f64::max);
+    assert!(largest.is_finite(), "{} gives elements back that are not finite", header.level());
     if header.level() == Level::Q1 {
         let bound = error_bound(&segment.bytes).expect("own segment").expect("q1 has a bound");
         assert!(largest <= bound, "an error of {largest} where {bound} is stated");

@@ -1,6 +1,8 @@
 //! Segments: forged ones are an error or elements, and the same on every instruction set.
 
-use kvdepot_codec::{Codec, Error, ErrorKind, Geometry, Isa, KvChunk, Result, SegmentHeader, error_bound, verify};
+use kvdepot_codec::{
+    Codec, Error, ErrorKind, Geometry, Isa, KvChunk, Result, SegmentHeader, error_bound, metadata_bytes, verify,
+};
 
 use super::forge::{HEADER_BYTES, MAGIC, make_header_plausible, make_index_plausible, seal, u16_at, wants_raw_header};
 
@@ -64,6 +66,7 @@ fn check_same_on_every_isa(layers: &[&[u8]]) {
         Ok(header) => header,
         Err(error) => return check_refused(layers[0], &error),
     };
+    check_metadata(layers);
     let (geometry, num_tokens) = (*header.geometry(), header.num_tokens());
     if geometry.kv_bytes(num_tokens) > MAX_KV_BYTES {
         let tiny = Geometry::new(1, 1, 1, geometry.dtype()).expect("a small geometry");
@@ -94,6 +97,13 @@ fn check_refused(bytes: &[u8], error: &Error) {
     assert_ne!(error.kind(), ErrorKind::Invalid, "{error}");
     let parsed = SegmentHeader::parse(bytes).unwrap_err();
     assert_eq!(parsed.kind(), error.kind(), "{parsed}, not {error}");
+}
+
+fn check_metadata(layers: &[&[u8]]) {
+    if let Ok(bytes) = metadata_bytes(layers) {
+        let all: usize = layers.iter().map(|layer| layer.len()).sum();
+        assert!((HEADER_BYTES..=all).contains(&bytes), "{bytes} bytes of metadata in {all}");
+    }
 }
 
 fn check_bound(bytes: &[u8]) {

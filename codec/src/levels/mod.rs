@@ -167,6 +167,36 @@ pub(crate) const fn max_preamble_bytes(level: Level, quality: u8, geometry: &Geo
     }
 }
 
+/// Bytes of the parameters in a tile of a quality layer, where `waiting` channels have no values in those below it.
+pub(crate) const fn parameter_bytes(level: Level, quality: usize, waiting: usize) -> usize {
+    waiting.saturating_mul(match level {
+        Level::Q0 => q0::PARAMETER_BYTES,
+        Level::Q2 => q2::PARAMETER_BYTES,
+        Level::Q1 | Level::Q3 => layered::parameter_bytes(quality),
+    })
+}
+
+/// How many of the channels that parameters are of still have no values then.
+pub(crate) fn waiting_channels(level: Level, quality: usize, parameters: &[u8]) -> usize {
+    match level {
+        Level::Q0 | Level::Q2 => 0,
+        Level::Q1 | Level::Q3 => layered::waiting_channels(quality, parameters),
+    }
+}
+
+/// Bytes of the elements that the preamble of quality 0 has as they are.
+pub(crate) fn exact_bytes(
+    level: Level,
+    shape: &PlaneShape,
+    num_planes: usize,
+    preamble: &mut Cursor<'_>,
+) -> Result<usize> {
+    match level {
+        Level::Q0 | Level::Q2 => Ok(0),
+        Level::Q1 | Level::Q3 => layered::exact_bytes(shape, num_planes, preamble),
+    }
+}
+
 /// Most bytes of a tile.
 pub(crate) const fn max_tile_bytes(level: Level, geometry: &Geometry, num_tokens: usize) -> usize {
     match level {

@@ -26,7 +26,8 @@ pub fn verify(bytes: &[u8]) -> Result<SegmentHeader> {
 
 /// Verifies a segment of quality 0 and decodes it into its planes of `into`.
 ///
-/// After an error the content of those planes is unspecified.
+/// After an error the content of those planes is unspecified. Elements need not be finite: those of q0 are any bits, and
+/// a forged segment of q1 or q3 may say what is beyond the range of the dtype.
 ///
 /// # Errors
 /// As [`verify`], `Corrupt` when the tiles contradict themselves, and `Incompatible` when geometry or number of tokens
@@ -53,21 +54,27 @@ pub(super) fn decode_layers_on(isa: Isa, segments: &[&[u8]], into: &mut KvChunk)
 }
 
 /// The segments of one layer group and side, in the order of their quality.
-struct Group<'a> {
+pub(super) struct Group<'a> {
     segments: Vec<&'a [u8]>,
     headers: Vec<SegmentHeader>,
 }
 
 impl<'a> Group<'a> {
     /// Verifies segments that belong together.
-    fn verify(segments: &[&'a [u8]]) -> Result<Self> {
+    pub(super) fn verify(segments: &[&'a [u8]]) -> Result<Self> {
         let headers = segments.iter().map(|bytes| verify(bytes)).collect::<Result<Vec<_>>>()?;
         check_together(&headers)?;
         Ok(Self { segments: segments.to_vec(), headers })
     }
 
-    fn base(&self) -> Result<&SegmentHeader> {
+    /// The header of quality 0.
+    pub(super) fn base(&self) -> Result<&SegmentHeader> {
         self.headers.first().ok_or_else(|| Error::Invalid("no segments to decode".to_owned()))
+    }
+
+    /// What lies behind the headers.
+    pub(super) fn parts(&self) -> Result<Vec<LayerParts<'a>>> {
+        self.segments.iter().zip(&self.headers).map(|(bytes, header)| parts(bytes, header)).collect()
     }
 
     /// Takes the planes that the segments hold out of those that are left.
@@ -86,11 +93,7 @@ impl<'a> Group<'a> {
     fn decode(&self, isa: Isa, planes: Vec<&mut [u8]>) -> Result<SegmentHeader> {
         let base = self.base()?;
         let (level, side, geometry, num_tokens) = (base.level(), base.key().side, base.geometry(), base.num_tokens());
-        let mut layers = self.segments.iter().zip(&self.headers);
-        let mut layers = layers.try_fold(Vec::new(), |mut layers, (bytes, header)| {
-            layers.push(parts(bytes, header)?);
-            Ok(layers)
-        })?;
+        let mut layers = self.parts()?;
         let shape = PlaneShape::new(geometry, num_tokens);
         let position = read_position(base, &mut layers)?;
         let turns = levels::turns(level, side, position, geometry, num_tokens);
@@ -129,7 +132,10 @@ fn parts<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Result<LayerParts<'a>> 
 }
 
 /// RoPE and position of keys that were turned back: the header's, and scaling from the preamble.
-fn read_position(base: &SegmentHeader, layers: &mut [LayerParts<'_>]) -> Result<Option<crate::rope::Position>> {
+pub(super) fn read_position(
+    base: &SegmentHeader,
+    layers: &mut [LayerParts<'_>],
+) -> Result<Option<crate::rope::Position>> {
     match (&base.rope, layers.first_mut()) {
         (Some(rope), Some(layer)) => rope.read(&mut layer.preamble).map(Some),
         _ => Ok(None),

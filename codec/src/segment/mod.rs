@@ -7,12 +7,14 @@ mod codec;
 mod decode;
 mod encode;
 mod header;
+mod metadata;
 mod rope_fields;
 
 pub use codec::Codec;
 pub use decode::{decode, decode_layers, decode_segment, error_bound, verify};
 pub use encode::{EncodeOptions, encode, encode_group, encode_segment};
 pub use header::SegmentHeader;
+pub use metadata::metadata_bytes;
 
 pub(crate) use header::HEADER_BYTES;
 pub(crate) use rope_fields::SCALING_BYTES;

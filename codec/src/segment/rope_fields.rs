@@ -35,7 +35,10 @@ impl RopeFields {
         let (theta, first_position) = (fields.f64("RoPE theta")?, fields.u64("first position")?);
         match kind {
             ROPE_UNUSED if theta.to_bits() == 0 && first_position == 0 => Ok(None),
-            ROPE_DEFAULT | ROPE_LLAMA3 => Ok(Some(Self { kind, theta, first_position })),
+            ROPE_DEFAULT | ROPE_LLAMA3 => {
+                Rope::plain(theta).check().map_err(|error| fields.corrupt(error.to_string()))?;
+                Ok(Some(Self { kind, theta, first_position }))
+            }
             ROPE_UNUSED => Err(fields.corrupt(format!("unused RoPE fields are {theta}, {first_position}"))),
             kind => Err(Error::Incompatible(format!("RoPE kind {kind} is not known to this build"))),
         }

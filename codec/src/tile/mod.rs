@@ -145,4 +145,16 @@ impl<'a> Tile<'a> {
             _ => Err(bytes.corrupt(format!("tile coding {coding} with states {has_states} and {num_words} words"))),
         }
     }
+
+    /// Bytes that stand for elements: words, raw bits, escapes, and elements as they are. Zeros that may be padding are
+    /// taken for it.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        let (words_bytes, tail) = match self {
+            Self::Verbatim(elements) => (0, elements),
+            Self::Coded { symbols, tail, .. } => (symbols.words_bytes(), tail),
+        };
+        let tail = tail.clone().take_rest();
+        let padding = tail.iter().rev().take(ALIGNMENT.saturating_sub(1)).take_while(|&&byte| byte == 0).count();
+        words_bytes.saturating_add(tail.len().saturating_sub(padding))
+    }
 }

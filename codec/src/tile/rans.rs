@@ -132,6 +132,11 @@ impl<'a> Decoder<'a> {
         (&mut self.states, &mut self.words)
     }
 
+    /// Bytes of the words.
+    pub(crate) fn words_bytes(&self) -> usize {
+        self.words.words.as_flattened().len()
+    }
+
     /// The words.
     pub(crate) fn words(&self) -> &Words<'a> {
         &self.words

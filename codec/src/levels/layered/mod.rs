@@ -21,7 +21,7 @@ pub(super) use decode::decode_plane;
 pub(super) use encode::encode_plane;
 pub(super) use recipe::Recipe;
 pub(super) use spread::key_spread;
-pub(super) use steps::error_bound;
+pub(super) use steps::{error_bound, exact_bytes};
 
 use crate::tile::{self, ALIGNMENT};
 use crate::{Geometry, Level};
@@ -32,6 +32,16 @@ const BASE_PARAMETER_BYTES: usize = 2;
 const ESCAPE_BYTES: usize = 2;
 /// Bytes of a plane's preamble in the base before its exact elements: step, scale of means, number of exact tokens.
 const PREAMBLE_HEADER_BYTES: usize = 12;
+
+/// Bytes of the parameters of a channel without values in the layers below.
+pub(super) const fn parameter_bytes(quality: usize) -> usize {
+    if quality == 0 { BASE_PARAMETER_BYTES } else { 1 }
+}
+
+/// How many of the channels that parameters are of have no values in this layer either.
+pub(super) fn waiting_channels(quality: usize, parameters: &[u8]) -> usize {
+    parameters.iter().step_by(parameter_bytes(quality)).filter(|&&code| code == 0).count()
+}
 
 /// Most bytes that one plane adds to the preamble of a base, and of a refinement nothing.
 pub(super) const fn max_preamble_bytes(geometry: &Geometry, num_tokens: usize) -> usize {

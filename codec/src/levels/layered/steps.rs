@@ -55,6 +55,15 @@ pub(in crate::levels) fn error_bound(
     Ok(largest)
 }
 
+/// Bytes of the exact elements of a segment's planes.
+pub(in crate::levels) fn exact_bytes(
+    shape: &PlaneShape,
+    num_planes: usize,
+    preamble: &mut Cursor<'_>,
+) -> Result<usize> {
+    (0..num_planes).try_fold(0usize, |sum, _| Ok(sum.saturating_add(Steps::read(shape, preamble)?.exact.len())))
+}
+
 /// Step of a 256th of a value, and what is added: the channel's mean, less the half by which fractions are above.
 ///
 /// `halvings`: of the plane's step, before the channel entered; none where the channel has no values yet.

@@ -15,7 +15,7 @@ use crate::simd::{ChannelModel, Window};
 use crate::{Geometry, tile};
 
 /// Bytes of a channel's parameters.
-const PARAMETER_BYTES: usize = 2;
+pub(super) const PARAMETER_BYTES: usize = 2;
 /// Bits of an escape.
 const ESCAPE_BITS: u32 = 8;
 

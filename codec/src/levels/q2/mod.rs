@@ -15,7 +15,7 @@ pub(super) use encode::encode_plane;
 use crate::tile::{self, ALIGNMENT};
 
 /// Bytes of a channel's parameters.
-const PARAMETER_BYTES: usize = 1;
+pub(super) const PARAMETER_BYTES: usize = 1;
 /// Bytes of a plane's preamble before its scales.
 const PREAMBLE_HEADER_BYTES: usize = 4;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kvdepot_baselines::Baseline;
-use kvdepot_codec::{Codec, EncodeOptions, Isa, KvChunk, Level, Origin, Result, Side};
+use kvdepot_codec::{Codec, EncodeOptions, Isa, KvChunk, Level, Origin, Result, Side, metadata_bytes};
 
 /// What a chunk became: what is decoded together, in pieces.
 pub(super) type Encoded = Vec<Vec<Vec<u8>>>;
@@ -58,8 +58,7 @@ impl LevelCoder {
     }
 
     fn decode(&self, segments: &[Vec<u8>], into: &mut KvChunk) -> Result<()> {
-        let segments: Vec<&[u8]> = segments.iter().map(Vec::as_slice).collect();
-        Codec::on(self.isa).decode_layers(&segments, into).map(drop)
+        Codec::on(self.isa).decode_layers(&slices(segments), into).map(drop)
     }
 }
 
@@ -86,9 +85,17 @@ impl Coder {
         }
     }
 
-    /// Bytes of an encoded chunk that are neither symbols nor raw bits; none where that is not known, which it is not
-    /// yet of segments either: their headers do not tell.
-    pub(super) fn metadata_bytes(&self, _encoded: &Encoded) -> Option<usize> {
-        None
+    /// Bytes of an encoded chunk that do not stand for elements; nothing where that is not known.
+    pub(super) fn metadata_bytes(&self, encoded: &Encoded) -> Result<Option<usize>> {
+        match self {
+            Self::Level(_) => {
+                encoded.iter().map(|segments| metadata_bytes(&slices(segments))).sum::<Result<_>>().map(Some)
+            }
+            Self::Baseline(_) => Ok(None),
+        }
     }
+}
+
+fn slices(segments: &[Vec<u8>]) -> Vec<&[u8]> {
+    segments.iter().map(Vec::as_slice).collect()
 }

@@ -121,6 +121,7 @@ impl fmt::Display for Benched {
         let rows = self.levels.iter().chain(&self.baselines).map(Row::cells);
         text::table(&columns, rows).fmt(f)?;
         writeln!(f, "\n\nERROR: root of the squared error, over the root of the squares")?;
+        writeln!(f, "METADATA: bytes that do not stand for elements, of all")?;
         writeln!(f, "MEMORY: what encoding and decoding a chunk take beyond it and what it became")?;
         self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
     }

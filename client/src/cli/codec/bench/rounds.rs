@@ -50,10 +50,12 @@ impl Subject {
         for (pieces, target) in encoded.iter().zip(&mut set.targets) {
             coder.decode(pieces, target)?;
         }
+        let metadata_bytes: Vec<Option<usize>> =
+            encoded.iter().map(|pieces| coder.metadata_bytes(pieces)).collect::<kvdepot_codec::Result<_>>()?;
         let measured = Measured {
             plain_bytes: set.chunks.iter().take(set.num_distinct).map(|chunk| chunk.bytes().len()).sum(),
             encoded_bytes: encoded.iter().map(encoded_bytes).sum(),
-            metadata_bytes: encoded.iter().map(|pieces| coder.metadata_bytes(pieces)).sum(),
+            metadata_bytes: metadata_bytes.into_iter().sum(),
             errors: Side::BOTH.map(|side| set.relative_error(side)),
             encode_memory_bytes,
             decode_memory_bytes,
