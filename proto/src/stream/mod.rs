@@ -4,11 +4,13 @@
 mod arrivals;
 mod controller;
 mod order;
+mod receiver;
 mod sender;
 mod wants;
 
 pub use arrivals::Arrivals;
 pub use controller::{ChunkLoad, Decision, EngineCosts, EngineStep, Goal, Reason, State, decide};
 pub use order::{Batch, SegmentRef, SendOrder, batches};
+pub use receiver::FetchReceiver;
 pub use sender::{BatchId, FetchSender};
 pub use wants::Wants;

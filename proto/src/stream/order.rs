@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use kvdepot_codec::{Level, SegmentKey};
 
-use crate::ChunkContent;
+use crate::{ChunkContent, Error, ErrorKind, Result, v1};
 
 /// In which order segments are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +19,31 @@ pub enum SendOrder {
     BaseFirstFromBack,
     /// The base of all chunks by layer group, then the next quality layer.
     Layers,
+}
+
+impl TryFrom<i32> for SendOrder {
+    type Error = Error;
+
+    fn try_from(code: i32) -> Result<Self> {
+        match v1::SendOrder::try_from(code) {
+            Ok(v1::SendOrder::Chunks) => Ok(Self::Chunks),
+            Ok(v1::SendOrder::ChunksFromBack) => Ok(Self::ChunksFromBack),
+            Ok(v1::SendOrder::BaseFirstFromBack) => Ok(Self::BaseFirstFromBack),
+            Ok(v1::SendOrder::Layers) => Ok(Self::Layers),
+            Err(_) => Err(Error::new(ErrorKind::Incompatible, format!("unknown order {code} of a fetch"))),
+        }
+    }
+}
+
+impl From<SendOrder> for v1::SendOrder {
+    fn from(order: SendOrder) -> Self {
+        match order {
+            SendOrder::Chunks => Self::Chunks,
+            SendOrder::ChunksFromBack => Self::ChunksFromBack,
+            SendOrder::BaseFirstFromBack => Self::BaseFirstFromBack,
+            SendOrder::Layers => Self::Layers,
+        }
+    }
 }
 
 /// A segment of a manifest.

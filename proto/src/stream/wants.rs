@@ -3,6 +3,7 @@
 use kvdepot_codec::Level;
 
 use super::SegmentRef;
+use crate::{Error, Result};
 
 /// What a receiver wants: the chunks from one on, and their leading quality layers. Wants only ever shrink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,18 @@ impl Wants {
             self.max_qualities = self.max_qualities.min(max_qualities);
         }
         *self != before
+    }
+
+    /// What a message wants.
+    ///
+    /// # Errors
+    /// `Invalid` for a number of quality layers that no level has.
+    pub fn from_message(first_chunk: u32, max_qualities: u32) -> Result<Self> {
+        let in_range = u8::try_from(max_qualities).ok().filter(|qualities| *qualities <= Level::MAX_QUALITIES);
+        let qualities = in_range.ok_or_else(|| {
+            Error::invalid(format!("{max_qualities} quality layers wanted, at most {}", Level::MAX_QUALITIES))
+        })?;
+        Ok(Self::new(first_chunk, qualities))
     }
 
     /// Whether a segment is wanted.
