@@ -10,3 +10,4 @@ mod main_job;
 mod put_get;
 mod quality_layers;
 mod stream_resume;
+mod stream_steering;

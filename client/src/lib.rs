@@ -40,6 +40,7 @@ pub use connect::{ConnectOptions, TransportChoice};
 pub use contexts::{ChunkStat, ContextPages, ContextSummary, Deleted, Extent, Inspected};
 pub use fetch::{FetchEvent, FetchProgress, FetchReport, FetchRequest, FetchTarget, FetchedKv, Transport};
 pub use id_prefix::IdPrefix;
+pub use kvdepot_proto::stream::{SendOrder, Wants};
 pub use kvdepot_proto::{Error, ErrorKind, Result};
 pub use put::{EncodedChunk, PutProgress, PutReport};
 pub use usage::Usage;

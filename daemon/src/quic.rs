@@ -32,6 +32,8 @@ mod close {
     pub(super) const TRANSFER_ENDED: VarInt = VarInt::from_u32(1);
     /// No put of this connection announced the transfer.
     pub(super) const UNKNOWN_TRANSFER: VarInt = VarInt::from_u32(2);
+    /// The receiver of a fetch wants none of what the stream has.
+    pub(super) const NOT_WANTED: VarInt = VarInt::from_u32(3);
 }
 
 /// Serves until `stop`, then until the transfers in progress have ended.

@@ -151,9 +151,10 @@ pub(crate) fn fetch(depot: &Arc<Depot>, context: &Context) -> Result<(Manifest, 
     let announce = &context.announce;
     let outgoing = depot.fetch(FetchTarget::Prefix(announce.scope.clone(), announce.tokens.clone()), 0)?;
     let mut segments = Vec::new();
-    for chunk_idx in 0..outgoing.manifest().chunks.len() {
-        segments.extend(outgoing.read_chunk(chunk_idx)?.into_iter().map(|segment| ReceivedSegment {
-            chunk_idx: chunk_idx as u32,
+    for (chunk_idx, content) in (0..).zip(outgoing.contents()) {
+        let keys: Vec<_> = content.segments.iter().map(|segment| segment.key).collect();
+        segments.extend(outgoing.read_segments(chunk_idx, &keys)?.into_iter().map(|segment| ReceivedSegment {
+            chunk_idx,
             key: segment.key,
             bytes: segment.bytes,
         }));

@@ -1,5 +1,6 @@
 //! Messages to and from what the depot speaks. With the handlers, the only place of generated types.
 
+use kvdepot_proto::stream::{SendOrder, Wants};
 use kvdepot_proto::{ChunkId, Error, Result, Scope, check_tokens, v1};
 
 use crate::depot::{
@@ -12,8 +13,27 @@ const MAX_PAGE: usize = 1000;
 /// Contexts on a page when the caller does not say.
 const DEFAULT_PAGE: usize = 100;
 
-/// What a fetch asks for, and how many leading chunks it leaves out.
-pub(crate) fn fetch_target(request: v1::FetchRequest) -> Result<(FetchTarget, usize)> {
+/// What a fetch asks for.
+pub(crate) struct FetchAsked {
+    pub(crate) target: FetchTarget,
+    /// Leading chunks that it leaves out.
+    pub(crate) skip_chunks: usize,
+    pub(crate) order: SendOrder,
+    pub(crate) wants: Wants,
+}
+
+impl TryFrom<v1::FetchRequest> for FetchAsked {
+    type Error = Error;
+
+    fn try_from(request: v1::FetchRequest) -> Result<Self> {
+        let order = SendOrder::try_from(request.order)?;
+        let wants = Wants::from_message(0, request.max_qualities)?;
+        let skip_chunks = request.skip_chunks as usize;
+        Ok(Self { target: fetch_target(request)?, skip_chunks, order, wants })
+    }
+}
+
+fn fetch_target(request: v1::FetchRequest) -> Result<FetchTarget> {
     let scope = request.scope.map(Scope::try_from).transpose()?;
     let target = match (request.chunk_id.as_slice(), request.tokens) {
         ([], tokens) => {
@@ -26,7 +46,7 @@ pub(crate) fn fetch_target(request: v1::FetchRequest) -> Result<(FetchTarget, us
             return Err(Error::invalid(format!("fetch by a chunk id and by {count} tokens: give one of them")));
         }
     };
-    Ok((target, request.skip_chunks as usize))
+    Ok(target)
 }
 
 /// Where and what to match.

@@ -1,10 +1,11 @@
-//! Frames of the QUIC data plane, parsed without sockets or clock.
+//! Frames of the QUIC data plane, parsed without sockets or clock. What they mean is in `STREAM.md`.
 //!
 //! A frame is its body's length as u32 LE, a kind byte, and the body: a protobuf message of at most
 //! [`MAX_MESSAGE_BYTES`](crate::limits::MAX_MESSAGE_BYTES).
 //!
 //! **Fetch**: the receiver opens a bidirectional stream and sends `Fetch`; the depot answers `Manifest`, sends the
-//! segments on unidirectional streams, then ends the bidirectional one with `FetchDone`. **Put**: the sender opens a
+//! segments on unidirectional streams, then ends the bidirectional one with `FetchDone`; meanwhile the receiver may send any
+//! number of `Adjust`. **Put**: the sender opens a
 //! bidirectional stream and sends `Announce`; the depot answers `Need`, the sender sends those chunks' segments on
 //! unidirectional streams, and the depot ends with `Ack` after the commit. Either may end with `Failure` instead.
 //!
@@ -72,6 +73,8 @@ frames! {
     7 Segment(v1::SegmentStart),
     /// The request failed.
     8 Failure(v1::Failure),
+    /// The receiver wants less.
+    9 Adjust(v1::Adjust),
 }
 
 impl Frame {

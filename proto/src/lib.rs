@@ -5,6 +5,7 @@
 //!   two KV caches interchangeable is equal; the daemon computes ids itself, from tokens.
 //! - [`Manifest`], [`Assembly`]: what a transfer consists of, and the bookkeeping of the side that receives it.
 //! - [`frame`]: the frames of the QUIC data plane, parsed without sockets or clock.
+//! - [`stream`]: in which order a fetch sends, what its receiver wants, and how it decides; no sockets, no clock.
 //! - [`Error`]: what went wrong and what the caller should do, on either plane.
 //!
 //! Everything that arrives in a message is checked once, where it is turned into the types of this crate.
@@ -23,6 +24,7 @@ mod rope;
 mod scope;
 mod spec;
 mod spec_json;
+pub mod stream;
 pub mod transport;
 
 pub use assembly::{Assembly, PieceAssembly, ReceivedSegment};

@@ -21,5 +21,7 @@ pub const MAX_SEGMENT_BYTES: u64 = 256 << 20;
 pub const MAX_CHUNK_KV_BYTES: u64 = 16 << 30;
 /// Largest body of a frame or of a gRPC message. A segment's bytes are outside of frames and are cut into pieces in gRPC.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// Most `Adjust` frames of a fetch.
+pub const MAX_ADJUSTS: usize = 1 << 16;
 /// Piece of a segment in a gRPC message.
 pub const PIECE_BYTES: usize = 256 << 10;

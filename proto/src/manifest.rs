@@ -31,6 +31,12 @@ impl ChunkContent {
         self.segments.iter().fold(0, |sum, segment| sum.saturating_add(segment.segment_bytes))
     }
 
+    /// The same with the leading `qualities` quality layers only.
+    pub fn leading(&self, qualities: u8) -> Self {
+        let kept = self.segments.iter().filter(|segment| segment.key.quality < qualities);
+        Self { level: self.level, segments: kept.copied().collect() }
+    }
+
     /// Checks that each layer group and side that is there has all quality layers of the level, as a put must: what a
     /// depot does not get at once, it never gets.
     ///

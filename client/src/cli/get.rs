@@ -9,7 +9,8 @@ use clap::Args;
 use kvdepot_client::{
     Client, Error, ErrorKind, FetchReport, FetchRequest, FetchTarget, FetchedKv, IdPrefix, Result, Transport, files,
 };
-use kvdepot_codec::dump;
+use kvdepot_codec::{Level, dump};
+use kvdepot_proto::stream::{SendOrder, Wants};
 use serde::Serialize;
 
 use super::{
@@ -32,6 +33,9 @@ pub(super) struct GetArgs {
     /// Spec in JSON; with an id, what the context is expected to be
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
+    /// Fetch only so many quality layers of each chunk: fewer bytes, coarser KV. All when left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(Level::MAX_QUALITIES)))]
+    qualities: Option<u8>,
     #[command(flatten)]
     namespace: NamespaceArgs,
 }
@@ -92,7 +96,8 @@ impl GetArgs {
             Asked::Id(id) => FetchTarget::Chunk(client.inspect(id).await?.context.id),
             Asked::Tokens(path) => FetchTarget::Tokens(input::read_tokens(path)?),
         };
-        Ok(FetchRequest { scope, what, skip_chunks: 0 })
+        let wants = Wants::new(0, self.qualities.unwrap_or_default());
+        Ok(FetchRequest { scope, what, skip_chunks: 0, order: SendOrder::default(), wants })
     }
 }
 

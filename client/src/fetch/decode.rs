@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kvdepot_codec::{Geometry, KvChunk};
-use kvdepot_proto::{Manifest, ReceivedSegment};
+use kvdepot_proto::{ChunkContent, Manifest, ReceivedSegment};
 use tokio::sync::oneshot;
 
 use super::{FetchEvent, FetchReport, FetchRequest};
@@ -44,7 +44,9 @@ impl Client {
         let mut pending = None;
         let report = self.fetch(request, |event| {
             match (event, &mut pending) {
-                (FetchEvent::Manifest(manifest), pending) => *pending = Some(Pending::new(manifest.clone())),
+                (FetchEvent::Manifest(manifest), pending) => {
+                    *pending = Some(Pending::new(manifest.clone(), request.wants.max_qualities()));
+                }
                 (FetchEvent::Segment(segment), Some(pending)) => progress(pending.add(segment)),
                 (FetchEvent::Segment(_), None) => return Err(internal("a segment came before the manifest")),
             }
@@ -60,6 +62,8 @@ impl Client {
 /// Chunks that are arriving or being decoded.
 struct Pending {
     manifest: Manifest,
+    /// What is due of each chunk.
+    due: Vec<ChunkContent>,
     chunks: Vec<Stage>,
     progress: FetchProgress,
 }
@@ -70,10 +74,11 @@ enum Stage {
 }
 
 impl Pending {
-    fn new(manifest: Manifest) -> Self {
-        let total_bytes = manifest.chunks.iter().map(|chunk| chunk.content.stored_bytes()).sum();
-        let chunks = manifest.chunks.iter().map(|_| Stage::Arriving(Vec::new())).collect();
-        Self { manifest, chunks, progress: FetchProgress { received_bytes: 0, total_bytes } }
+    fn new(manifest: Manifest, max_qualities: u8) -> Self {
+        let due: Vec<ChunkContent> = manifest.chunks.iter().map(|chunk| chunk.content.leading(max_qualities)).collect();
+        let total_bytes = due.iter().map(ChunkContent::stored_bytes).sum();
+        let chunks = due.iter().map(|_| Stage::Arriving(Vec::new())).collect();
+        Self { manifest, due, chunks, progress: FetchProgress { received_bytes: 0, total_bytes } }
     }
 
     /// Takes a segment; starts to decode its chunk when that is whole.
@@ -83,7 +88,7 @@ impl Pending {
             && let Stage::Arriving(segments) = stage
         {
             segments.push(segment.bytes.clone());
-            if segments.len() == entry.content.segments.len() {
+            if self.due.get(idx).is_some_and(|due| segments.len() == due.segments.len()) {
                 let segments = std::mem::take(segments);
                 *stage = Stage::Decoding(decode(self.manifest.spec.geometry, entry.num_tokens as usize, segments));
             }

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kvdepot_proto::{Assembly, Manifest, ReceivedSegment, v1};
+use kvdepot_proto::stream::Wants;
+use kvdepot_proto::{Manifest, ReceivedSegment, v1};
 
 use super::{FetchEvent, FetchReport, FetchRequest, Transport, check};
 use crate::Result;
@@ -20,7 +21,6 @@ pub(crate) struct Delivery<'a> {
     started: Instant,
     time_to_first_byte: Option<Duration>,
     chunks: usize,
-    due_segments: usize,
     segments: usize,
     payload_bytes: u64,
 }
@@ -33,21 +33,23 @@ impl<'a> Delivery<'a> {
             started: Instant::now(),
             time_to_first_byte: None,
             chunks: 0,
-            due_segments: 0,
             segments: 0,
             payload_bytes: 0,
         }
     }
 
-    /// Checks the manifest against the request and hands it over; gives the segments that are due.
-    pub(crate) fn begin(&mut self, message: v1::Manifest) -> Result<(Arc<Manifest>, Assembly)> {
+    /// Checks the manifest against the request and hands it over.
+    pub(crate) fn begin(&mut self, message: v1::Manifest) -> Result<Arc<Manifest>> {
         let manifest = Manifest::try_from(message)?;
         check::manifest(self.request, &manifest)?;
-        let due = Assembly::new((0..).zip(manifest.chunks.iter().map(|chunk| &chunk.content)));
         self.chunks = manifest.chunks.len();
-        self.due_segments = due.outstanding();
         (self.sink)(FetchEvent::Manifest(&manifest))?;
-        Ok((Arc::new(manifest), due))
+        Ok(Arc::new(manifest))
+    }
+
+    /// What the request wants.
+    pub(crate) fn wants(&self) -> Wants {
+        self.request.wants
     }
 
     /// Hands over a segment that was verified.
@@ -58,9 +60,9 @@ impl<'a> Delivery<'a> {
         (self.sink)(FetchEvent::Segment(segment))
     }
 
-    /// Whether every segment was handed over.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.segments == self.due_segments
+    /// Segments that were handed over.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments
     }
 
     pub(super) fn report(self, transport: Transport) -> FetchReport {

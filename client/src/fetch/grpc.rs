@@ -1,6 +1,6 @@
 //! Fetch over the control plane: the manifest, then every segment in pieces.
 
-use kvdepot_proto::{Error, PieceAssembly, v1};
+use kvdepot_proto::{Assembly, ChunkContent, Error, PieceAssembly, v1};
 use tonic::Streaming;
 use v1::get_response::Message;
 
@@ -10,12 +10,15 @@ use crate::{Result, control::Control};
 pub(super) async fn fetch(control: &Control, request: v1::FetchRequest, delivery: &mut Delivery<'_>) -> Result<()> {
     let mut depot = control.depot();
     let mut stream = control.answer(depot.get(request)).await?;
-    let (manifest, due) = match next(control, &mut stream).await? {
+    let manifest = match next(control, &mut stream).await? {
         Some(Message::Manifest(manifest)) => delivery.begin(manifest)?,
         Some(Message::Piece(_)) => return Err(Error::invalid("the depot's answer does not begin with a manifest")),
         None => return Err(Error::invalid("the depot's answer is empty")),
     };
-    let mut pieces = PieceAssembly::new(due);
+    let max_qualities = delivery.wants().max_qualities();
+    let contents: Vec<ChunkContent> =
+        manifest.chunks.iter().map(|chunk| chunk.content.leading(max_qualities)).collect();
+    let mut pieces = PieceAssembly::new(Assembly::new((0..).zip(&contents)));
     while !pieces.is_complete() {
         let piece = match next(control, &mut stream).await? {
             Some(Message::Piece(piece)) => piece,

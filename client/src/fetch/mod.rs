@@ -7,7 +7,10 @@ mod grpc;
 
 use std::time::Duration;
 
+use kvdepot_proto::stream::{SendOrder, Wants};
 use kvdepot_proto::{ChunkId, Manifest, ReceivedSegment, Scope, v1};
+
+use tokio::sync::watch;
 
 use crate::{Client, Result, data_plane::Route};
 
@@ -24,6 +27,10 @@ pub struct FetchRequest {
     pub what: FetchTarget,
     /// Leading chunks that the caller holds already.
     pub skip_chunks: u32,
+    /// In which order segments come, over QUIC: gRPC sends chunk by chunk from the first one.
+    pub order: SendOrder,
+    /// What is wanted; [`Client::fetch_steered`] can take more back.
+    pub wants: Wants,
 }
 
 /// Names a context.
@@ -74,12 +81,16 @@ pub enum Transport {
 impl FetchRequest {
     /// Asks for the longest stored prefix of `tokens`.
     pub fn tokens(scope: Scope, tokens: Vec<u32>) -> Self {
-        Self { scope: Some(scope), what: FetchTarget::Tokens(tokens), skip_chunks: 0 }
+        Self { scope: Some(scope), ..Self::of(FetchTarget::Tokens(tokens)) }
     }
 
     /// Asks for the context that ends in chunk `id`, whatever it is.
     pub fn chunk(id: ChunkId) -> Self {
-        Self { scope: None, what: FetchTarget::Chunk(id), skip_chunks: 0 }
+        Self::of(FetchTarget::Chunk(id))
+    }
+
+    fn of(what: FetchTarget) -> Self {
+        Self { scope: None, what, skip_chunks: 0, order: SendOrder::default(), wants: Wants::default() }
     }
 
     fn message(&self, transfer_id: u64) -> v1::FetchRequest {
@@ -88,7 +99,15 @@ impl FetchRequest {
             FetchTarget::Chunk(id) => (Vec::new(), (*id).into()),
         };
         let scope = self.scope.as_ref().map(Into::into);
-        v1::FetchRequest { scope, tokens, chunk_id, skip_chunks: self.skip_chunks, transfer_id }
+        v1::FetchRequest {
+            scope,
+            tokens,
+            chunk_id,
+            skip_chunks: self.skip_chunks,
+            transfer_id,
+            order: v1::SendOrder::from(self.order).into(),
+            max_qualities: self.wants.max_qualities().into(),
+        }
     }
 }
 
@@ -109,6 +128,25 @@ impl Client {
     pub async fn fetch(
         &self,
         request: &FetchRequest,
+        on_segment: impl FnMut(FetchEvent<'_>) -> Result<()> + Send,
+    ) -> Result<FetchReport> {
+        let (_steady, wants) = watch::channel(request.wants);
+        self.fetch_steered(request, wants, on_segment).await
+    }
+
+    /// [`Self::fetch`], for a caller that may want less and less while it receives: what `wants` says, beside what the request
+    /// does. The depot stops sending the rest, over QUIC; what comes all the same is not handed over. Without
+    /// `first_chunk` from the beginning: chunks are numbered by the manifest.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::fetch`].
+    pub async fn fetch_steered(
+        &self,
+        request: &FetchRequest,
+        wants: watch::Receiver<Wants>,
         mut on_segment: impl FnMut(FetchEvent<'_>) -> Result<()> + Send,
     ) -> Result<FetchReport> {
         check::request(request)?;
@@ -116,7 +154,7 @@ impl Client {
         let transport = match self.data_plane.route().await? {
             Route::Quic(connection) => {
                 let message = request.message(connection.next_transfer_id());
-                self.data_plane.watched(&connection, connection.fetch(message, &mut delivery)).await?;
+                self.data_plane.watched(&connection, connection.fetch(message, wants, &mut delivery)).await?;
                 self.data_plane.give_back(connection);
                 Transport::Quic
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvdepot_proto::frame::{Frame, FrameDecoder};
-use quinn::RecvStream;
+use quinn::{RecvStream, SendStream};
 
 use super::{Connection, broken};
 use crate::{Error, ErrorKind, Result};
@@ -18,12 +18,11 @@ pub(super) struct Answers {
 }
 
 impl Connection {
-    /// Opens a stream, sends `request` on it, and gives the answers.
-    pub(super) async fn ask(&self, request: Frame) -> Result<Answers> {
+    /// Opens a stream and sends `request` on it; gives the stream, for more, and the answers.
+    pub(super) async fn ask(&self, request: Frame) -> Result<(SendStream, Answers)> {
         let (mut send, stream) = self.connection.open_bi().await.map_err(broken)?;
         send.write_chunk(request.to_bytes()).await.map_err(broken)?;
-        send.finish().map_err(broken)?;
-        Ok(Answers { stream, decoder: FrameDecoder::default() })
+        Ok((send, Answers { stream, decoder: FrameDecoder::default() }))
     }
 }
 

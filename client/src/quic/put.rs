@@ -17,7 +17,8 @@ impl Connection {
     pub(crate) async fn put(&self, announce: v1::PutAnnounce, sending: &mut Sending<'_>) -> Result<v1::PutAck> {
         let transfer_id = announce.transfer_id;
         let asked = async {
-            let mut answers = self.ask(Frame::Announce(announce)).await?;
+            let (mut send, mut answers) = self.ask(Frame::Announce(announce)).await?;
+            send.finish().map_err(broken)?;
             match answers.next().await? {
                 Frame::Need(need) => Ok((answers, need)),
                 other => Err(unexpected(&other, "the list of missing chunks")),

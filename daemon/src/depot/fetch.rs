@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kvdepot_codec::{Geometry, SegmentKey};
-use kvdepot_proto::{ChunkEntry, ChunkId, Error, ErrorKind, KvSpec, Manifest, Result, Scope};
+use kvdepot_proto::{ChunkContent, ChunkEntry, ChunkId, Error, ErrorKind, KvSpec, Manifest, Result, Scope};
 
 use super::{Depot, StoredPrefix};
 use crate::store::ChunkRow;
@@ -79,18 +79,23 @@ impl Outgoing {
         &self.manifest
     }
 
-    /// Reads and verifies the segments of the chunk at `chunk_idx` of the manifest, in the manifest's order.
+    /// The contents of the chunks of the manifest.
+    pub(crate) fn contents(&self) -> Vec<&ChunkContent> {
+        self.manifest.chunks.iter().map(|chunk| &chunk.content).collect()
+    }
+
+    /// Reads and verifies some segments of the chunk at `chunk_idx` of the manifest, in the order given.
     ///
     /// # Errors
     /// `Corrupt` when they are not what was put; the chunk is quarantined then. `Unavailable` when the store does not
     /// answer.
-    pub(crate) fn read_chunk(&self, chunk_idx: usize) -> Result<Vec<StoredSegment>> {
+    pub(crate) fn read_segments(&self, chunk_idx: u32, keys: &[SegmentKey]) -> Result<Vec<StoredSegment>> {
         let (id, row) = self
             .prefix
             .chunks
-            .get(self.first_chunk.saturating_add(chunk_idx))
+            .get(self.first_chunk.saturating_add(chunk_idx as usize))
             .ok_or_else(|| Error::new(ErrorKind::Internal, format!("chunk {chunk_idx} is not in the manifest")))?;
-        let segments = self.depot.read_verified(id, row, self.manifest.spec.geometry);
+        let segments = self.depot.read_verified(id, row, self.manifest.spec.geometry, keys);
         if let Err(error) = &segments
             && error.kind() == ErrorKind::Corrupt
         {
@@ -101,16 +106,22 @@ impl Outgoing {
 }
 
 impl Depot {
-    fn read_verified(&self, id: &ChunkId, row: &ChunkRow, geometry: Geometry) -> Result<Vec<StoredSegment>> {
+    fn read_verified(
+        &self,
+        id: &ChunkId,
+        row: &ChunkRow,
+        geometry: Geometry,
+        keys: &[SegmentKey],
+    ) -> Result<Vec<StoredSegment>> {
         let expected = Expected { geometry, num_tokens: row.num_tokens(), level: row.content.level };
-        let read = |key| {
+        let read = |&key: &SegmentKey| {
             let bytes = self.store.segment(id, row.instance, key)?;
             expected
                 .verify(key, &bytes)
                 .map_err(|error| Error::new(ErrorKind::Corrupt, format!("segment {key:?} of chunk {id}: {error}")))?;
             Ok(StoredSegment { key, bytes })
         };
-        row.content.segments.iter().map(|segment| read(segment.key)).collect()
+        keys.iter().map(read).collect()
     }
 }
 

@@ -48,10 +48,10 @@ impl depot_server::Depot for DepotService {
     }
 
     async fn get(&self, request: Request<v1::FetchRequest>) -> Result<Response<Self::GetStream>, Status> {
-        let (target, skip_chunks) = wire::fetch_target(request.into_inner())?;
+        let asked = wire::FetchAsked::try_from(request.into_inner())?;
         let depot = Arc::clone(&self.depot);
-        let outgoing = blocking(move || depot.fetch(target, skip_chunks)).await?;
-        Ok(Response::new(ReceiverStream::new(transfer::get(outgoing))))
+        let outgoing = blocking(move || depot.fetch(asked.target, asked.skip_chunks)).await?;
+        Ok(Response::new(ReceiverStream::new(transfer::get(outgoing, asked.wants))))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {

@@ -1,83 +1,197 @@
-//! Fetch: the manifest, then the segments of each chunk on a stream of its own, earlier chunks first.
+//! Fetch: the manifest, then the batches that are wanted, in the order asked for, each on a stream of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvdepot_proto::frame::Frame;
-use kvdepot_proto::{Error, ErrorKind, Result, v1};
-use quinn::SendStream;
+use kvdepot_codec::SegmentKey;
+use kvdepot_proto::frame::{Frame, FrameDecoder};
+use kvdepot_proto::stream::{BatchId, FetchSender, SegmentRef, Wants};
+use kvdepot_proto::{Error, ErrorKind, Result, limits, v1};
+use quinn::{RecvStream, SendStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::close;
 use super::connection::Session;
-use super::frames::{SegmentStream, gone, write_frame};
+use super::frames::{SegmentStream, gone, read_frame, write_frame};
 use crate::blocking::{blocking, flatten};
 use crate::depot::Outgoing;
-use crate::wire::fetch_target;
+use crate::wire::FetchAsked;
 
-/// Chunks that are read or sent at a time: the next ones are read while the first is on its way.
-const CHUNKS_IN_FLIGHT: usize = 4;
+/// Most batches that are read or on their way at a time.
+const MAX_BATCHES: usize = 32;
+/// No batch is begun while those on their way have this many bytes: enough to fill a long path.
+const AHEAD_BYTES: u64 = 32 << 20;
 
 /// Answers a fetch up to its last segment.
 ///
 /// # Cancel safety
-/// Dropping the future resets the streams of unfinished chunks.
+/// Dropping the future resets the streams of unfinished batches.
 pub(super) async fn serve(
     session: &Session,
     send: &mut SendStream,
+    adjusts: Adjusts<'_>,
     request: v1::FetchRequest,
 ) -> Result<v1::FetchDone> {
     let transfer_id = request.transfer_id;
-    let (target, skip_chunks) = fetch_target(request)?;
+    let asked = FetchAsked::try_from(request)?;
     let depot = Arc::clone(&session.depot);
-    let outgoing = Arc::new(blocking(move || depot.fetch(target, skip_chunks)).await?);
+    let outgoing = Arc::new(blocking(move || depot.fetch(asked.target, asked.skip_chunks)).await?);
     write_frame(send, Frame::Manifest(outgoing.manifest().into())).await?;
+    let sender = FetchSender::new(asked.order, &outgoing.contents(), asked.wants);
+    let fetch = Fetch { session, transfer_id, outgoing, sender, under_way: BTreeMap::new(), tasks: JoinSet::new() };
     let stopped = send.stopped();
     tokio::select! {
-        sent = send_chunks(session, transfer_id, &outgoing) => sent,
+        sent = fetch.run(adjusts) => sent,
         _ = stopped => Err(Error::new(ErrorKind::Unavailable, "the receiver stopped the fetch")),
     }
 }
 
-async fn send_chunks(session: &Session, transfer_id: u64, outgoing: &Arc<Outgoing>) -> Result<v1::FetchDone> {
-    let mut done = v1::FetchDone::default();
-    let mut sending = JoinSet::new();
-    let num_chunks = u32::try_from(outgoing.manifest().chunks.len()).unwrap_or(u32::MAX);
-    for chunk_idx in 0..num_chunks {
-        if sending.len() == CHUNKS_IN_FLIGHT {
-            count(&mut sending, &mut done).await?;
+/// The wants that a receiver takes back while it receives.
+pub(super) struct Adjusts<'s> {
+    stream: &'s mut RecvStream,
+    decoder: FrameDecoder,
+    count: usize,
+    has_ended: bool,
+}
+
+impl<'s> Adjusts<'s> {
+    /// Those on the stream of a request, of which `decoder` may hold some already.
+    pub(super) fn new(stream: &'s mut RecvStream, decoder: FrameDecoder) -> Self {
+        Self { stream, decoder, count: 0, has_ended: false }
+    }
+
+    /// The next one; never, when the receiver has ended the stream.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    async fn next(&mut self) -> Result<Wants> {
+        if !self.has_ended {
+            match read_frame(self.stream, &mut self.decoder).await? {
+                Some(Frame::Adjust(adjust)) if self.count < limits::MAX_ADJUSTS => {
+                    self.count += 1;
+                    return Wants::from_message(adjust.first_chunk, adjust.max_qualities);
+                }
+                Some(other) => return Err(Error::invalid(format!("frame {} during a fetch", other.name()))),
+                None => self.has_ended = true,
+            }
         }
-        sending.spawn(send_chunk(session.clone(), transfer_id, Arc::clone(outgoing), chunk_idx));
+        std::future::pending().await
     }
-    while !sending.is_empty() {
-        count(&mut sending, &mut done).await?;
-    }
-    Ok(done)
 }
 
-async fn count(sending: &mut JoinSet<Result<v1::FetchDone>>, done: &mut v1::FetchDone) -> Result<()> {
-    if let Some(sent) = sending.join_next().await {
-        let chunk = flatten(sent)?;
-        done.segments += chunk.segments;
-        done.payload_bytes += chunk.payload_bytes;
-    }
-    Ok(())
+/// A fetch in progress.
+struct Fetch<'s> {
+    session: &'s Session,
+    transfer_id: u64,
+    outgoing: Arc<Outgoing>,
+    sender: FetchSender,
+    under_way: BTreeMap<BatchId, UnderWay>,
+    tasks: JoinSet<Result<Sent>>,
 }
 
-async fn send_chunk(
+/// A batch that is read or on its way.
+struct UnderWay {
+    batch_bytes: u64,
+    /// Resets its stream.
+    _reset: oneshot::Sender<()>,
+}
+
+/// What was sent of a batch.
+struct Sent {
+    id: BatchId,
+    done: v1::FetchDone,
+}
+
+impl Fetch<'_> {
+    async fn run(mut self, mut adjusts: Adjusts<'_>) -> Result<v1::FetchDone> {
+        let mut done = v1::FetchDone::default();
+        loop {
+            self.begin_batches();
+            if self.tasks.is_empty() {
+                return Ok(done);
+            }
+            tokio::select! {
+                Some(sent) = self.tasks.join_next() => {
+                    let Sent { id, done: batch } = flatten(sent)?;
+                    self.sender.sent(id);
+                    self.under_way.remove(&id);
+                    done.segments += batch.segments;
+                    done.payload_bytes += batch.payload_bytes;
+                }
+                wants = adjusts.next() => {
+                    let wants = wants?;
+                    let unwanted = self.sender.adjust(wants.first_chunk(), wants.max_qualities(), &self.outgoing.contents());
+                    unwanted.iter().for_each(|id| _ = self.under_way.remove(id));
+                }
+            }
+        }
+    }
+
+    /// Begins batches for as long as there is room.
+    fn begin_batches(&mut self) {
+        let contents = self.outgoing.contents();
+        let bytes_under_way =
+            |fetch: &BTreeMap<BatchId, UnderWay>| fetch.values().map(|batch| batch.batch_bytes).sum::<u64>();
+        while self.under_way.len() < MAX_BATCHES && bytes_under_way(&self.under_way) < AHEAD_BYTES {
+            let Some((id, segments)) = self.sender.next_batch(&contents) else { break };
+            let (reset, unwanted) = oneshot::channel();
+            let batch_bytes = segments.iter().map(|segment| contents_bytes(&contents, *segment)).sum();
+            self.under_way.insert(id, UnderWay { batch_bytes, _reset: reset });
+            let (session, outgoing) = (self.session.clone(), Arc::clone(&self.outgoing));
+            self.tasks.spawn(send_batch(session, self.transfer_id, outgoing, id, segments, unwanted));
+        }
+    }
+}
+
+fn contents_bytes(contents: &[&kvdepot_proto::ChunkContent], segment: SegmentRef) -> u64 {
+    let content = contents.get(segment.chunk_idx as usize);
+    let mut entries = content.into_iter().flat_map(|content| &content.segments);
+    entries.find(|entry| entry.key == segment.key).map_or(0, |entry| entry.segment_bytes)
+}
+
+/// Sends a batch, or what of it is out when it is `unwanted`: its sender drops that.
+async fn send_batch(
     session: Session,
     transfer_id: u64,
     outgoing: Arc<Outgoing>,
-    chunk_idx: u32,
-) -> Result<v1::FetchDone> {
-    let segments = blocking(move || outgoing.read_chunk(chunk_idx as usize)).await?;
+    id: BatchId,
+    segments: Vec<SegmentRef>,
+    unwanted: oneshot::Receiver<()>,
+) -> Result<Sent> {
     let stream = session.connection.open_uni().await.map_err(gone)?;
-    stream.set_priority(i32::try_from(chunk_idx).map_or(i32::MIN, |idx| -idx)).map_err(gone)?;
+    stream.set_priority(i32::try_from(id).map_or(i32::MIN, |id| -id)).map_err(gone)?;
     let mut stream = SegmentStream::new(stream);
-    let mut sent = v1::FetchDone::default();
-    for segment in segments {
-        sent.segments += 1;
-        sent.payload_bytes += segment.bytes.len() as u64;
-        stream.write(transfer_id, chunk_idx, segment).await?;
+    let written = tokio::select! {
+        written = write_batch(&mut stream, transfer_id, outgoing, segments) => Some(written),
+        _ = unwanted => None,
+    };
+    match written {
+        Some(done) => Ok(Sent { id, done: done? }),
+        None => {
+            stream.reset(close::NOT_WANTED);
+            Ok(Sent { id, done: v1::FetchDone::default() })
+        }
     }
-    stream.finish()?;
-    Ok(sent)
+}
+
+async fn write_batch(
+    stream: &mut SegmentStream,
+    transfer_id: u64,
+    outgoing: Arc<Outgoing>,
+    segments: Vec<SegmentRef>,
+) -> Result<v1::FetchDone> {
+    let mut done = v1::FetchDone::default();
+    for of_chunk in segments.chunk_by(|a, b| a.chunk_idx == b.chunk_idx) {
+        let Some(chunk_idx) = of_chunk.first().map(|segment| segment.chunk_idx) else { continue };
+        let keys: Vec<SegmentKey> = of_chunk.iter().map(|segment| segment.key).collect();
+        let reader = Arc::clone(&outgoing);
+        for segment in blocking(move || reader.read_segments(chunk_idx, &keys)).await? {
+            done.segments += 1;
+            done.payload_bytes += segment.bytes.len() as u64;
+            stream.write(transfer_id, chunk_idx, segment).await?;
+        }
+    }
+    stream.finish().await?;
+    Ok(done)
 }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use kvdepot_codec::SegmentKey;
 use kvdepot_proto::frame::{Frame, FrameDecoder};
 use kvdepot_proto::{Error, ErrorKind, Result, v1};
-use quinn::{RecvStream, SendStream};
+use quinn::{RecvStream, SendStream, VarInt};
 
 use super::close;
 use crate::depot::StoredSegment;
@@ -54,10 +54,19 @@ impl SegmentStream {
         self.stream.write_all_chunks(&mut [head.freeze(), segment.bytes]).await.map_err(gone)
     }
 
-    /// Ends the stream.
-    pub(super) fn finish(mut self) -> Result<()> {
+    /// Ends the stream, and waits until the peer has all of it: until then it can still be reset.
+    pub(super) async fn finish(&mut self) -> Result<()> {
+        self.stream.finish().map_err(gone)?;
+        self.stream.stopped().await.map_err(gone)?;
         self.finished = true;
-        self.stream.finish().map_err(gone)
+        Ok(())
+    }
+
+    /// Takes back what the peer does not have yet.
+    pub(super) fn reset(mut self, code: VarInt) {
+        self.finished = true;
+        // The peer may have all of it, or have stopped the stream.
+        let _ = self.stream.reset(code);
     }
 }
 

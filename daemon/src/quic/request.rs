@@ -7,6 +7,7 @@ use kvdepot_proto::{Error, Result};
 use quinn::{RecvStream, SendStream};
 
 use super::connection::Session;
+use super::fetch::Adjusts;
 use super::frames::{read_frame, write_frame};
 use super::{fetch, put};
 
@@ -34,8 +35,12 @@ pub(super) async fn serve(session: Session, (mut send, mut receive): (SendStream
 }
 
 async fn answer(session: &Session, send: &mut SendStream, receive: &mut RecvStream) -> Result<Frame> {
-    match read_frame(receive, &mut FrameDecoder::default()).await? {
-        Some(Frame::Fetch(request)) => fetch::serve(session, send, request).await.map(Frame::FetchDone),
+    let mut decoder = FrameDecoder::default();
+    match read_frame(receive, &mut decoder).await? {
+        Some(Frame::Fetch(request)) => {
+            let adjusts = Adjusts::new(receive, decoder);
+            fetch::serve(session, send, adjusts, request).await.map(Frame::FetchDone)
+        }
         Some(Frame::Announce(announce)) => put::serve(session, send, announce).await.map(Frame::Ack),
         Some(other) => Err(Error::invalid(format!("request with frame {}", other.name()))),
         None => Err(Error::invalid("stream without a request")),

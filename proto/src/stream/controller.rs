@@ -1,0 +1,293 @@
+//! What a receiver loads, and what its engine computes instead: `STREAM.md`, "The controller".
+//!
+//! CacheGen (arXiv:2310.07240, section 5.3) chooses a level for each chunk by the bandwidth that it expects. Here layers
+//! refine each other, so that the choice can wait until the bandwidth has been seen, and the engine computes meanwhile.
+
+use std::time::Duration;
+
+use super::{SendOrder, Wants};
+
+/// What computing and decoding take on the receiver.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EngineCosts {
+    /// Seconds to compute the KV of a token, without attention; infinite where the engine cannot compute.
+    pub secs_per_token: f64,
+    /// Seconds for each token that a token attends to.
+    pub secs_per_attended_token: f64,
+    /// Bytes of KV that are decoded per second.
+    pub decode_bytes_per_sec: f64,
+}
+
+impl EngineCosts {
+    /// Seconds to compute `num_tokens` tokens after `start` others.
+    pub fn compute_secs(&self, start: u64, num_tokens: u64) -> f64 {
+        let (start, count) = (start as f64, num_tokens as f64);
+        let attended = count * (start + count / 2.0);
+        // Infinite costs of nothing are nothing.
+        if num_tokens == 0 { 0.0 } else { count * self.secs_per_token + attended * self.secs_per_attended_token }
+    }
+
+    fn decode_secs(&self, kv_bytes: u64) -> f64 {
+        kv_bytes as f64 / self.decode_bytes_per_sec
+    }
+}
+
+/// What a receiver is after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goal {
+    /// Leading quality layers that loaded chunks shall have, at least 1.
+    pub qualities: u8,
+    /// When the context has to be complete, at whatever quality; none: as soon as it is, at the quality wanted.
+    pub deadline: Option<Duration>,
+}
+
+impl Goal {
+    /// The order that serves this goal: an engine that computes meets what comes from the back.
+    pub fn order(&self) -> SendOrder {
+        if self.deadline.is_some() { SendOrder::BaseFirstFromBack } else { SendOrder::ChunksFromBack }
+    }
+
+    /// Quality layers without which the context is not complete.
+    fn needed(&self) -> usize {
+        if self.deadline.is_some() { 1 } else { usize::from(self.qualities.max(1)) }
+    }
+}
+
+/// A chunk on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChunkLoad {
+    /// Tokens in it.
+    pub num_tokens: u32,
+    /// Bytes of its KV, decoded.
+    pub kv_bytes: u64,
+    /// Bytes of each quality layer.
+    pub quality_bytes: Vec<u64>,
+    /// How many of those have come.
+    pub arrived_bytes: Vec<u64>,
+}
+
+impl ChunkLoad {
+    /// Bytes that have not come of the first `qualities` quality layers.
+    fn missing_bytes(&self, qualities: usize) -> u64 {
+        let layers = self.quality_bytes.iter().zip(&self.arrived_bytes).take(qualities);
+        layers.fold(0, |sum, (all, arrived)| sum.saturating_add(all.saturating_sub(*arrived)))
+    }
+}
+
+/// What is known at some moment of a fetch.
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    /// Since the request.
+    pub elapsed: Duration,
+    /// The chunks of the manifest.
+    pub chunks: &'a [ChunkLoad],
+    /// Leading chunks that the engine has computed.
+    pub computed: usize,
+    /// Whether the engine computes the next one.
+    pub is_computing: bool,
+    /// Bandwidth, if it could be estimated.
+    pub bytes_per_sec: Option<f64>,
+    /// What the engine takes.
+    pub costs: EngineCosts,
+    /// What the receiver is after.
+    pub goal: Goal,
+}
+
+/// What the engine does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineStep {
+    /// Computes the next chunk, or goes on with it.
+    Compute,
+    /// Waits for what comes.
+    Wait,
+    /// The context is complete: goes on with the request's own tokens.
+    Finish,
+}
+
+/// Why.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reason {
+    /// A chunk is being computed.
+    Computing,
+    /// Computing the chunk takes less than loading what is missing up to it.
+    ComputeIsSooner {
+        /// Seconds to compute it.
+        compute_secs: f64,
+        /// Seconds until it would have come; infinite while nothing has come.
+        load_secs: f64,
+    },
+    /// The other way round.
+    LoadIsSooner {
+        /// Seconds to compute it.
+        compute_secs: f64,
+        /// Seconds until all will have come.
+        load_secs: f64,
+    },
+    /// The context is complete, and there is time to refine it.
+    TimeToRefine {
+        /// Seconds left.
+        left_secs: f64,
+    },
+    /// The context is complete, and the deadline has come.
+    Deadline,
+    /// The context is complete, as good as it was wanted.
+    Complete,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decision {
+    /// What the engine does.
+    pub engine: EngineStep,
+    /// What is still to come.
+    pub wants: Wants,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Decides what the engine does, and what is still wanted.
+pub fn decide(state: &State<'_>) -> Decision {
+    let num_chunks = state.chunks.len();
+    let front = state.computed.saturating_add(usize::from(state.is_computing)).min(num_chunks);
+    let back = loaded_from(state.chunks, state.goal.needed());
+    let decision = |engine, first_chunk: usize, reason| Decision {
+        engine,
+        wants: Wants::new(u32::try_from(first_chunk).unwrap_or(u32::MAX), state.goal.qualities.max(1)),
+        reason,
+    };
+    if back <= state.computed {
+        return match refinement(state) {
+            Reason::TimeToRefine { left_secs } => {
+                decision(EngineStep::Wait, state.computed, Reason::TimeToRefine { left_secs })
+            }
+            reason => decision(EngineStep::Finish, num_chunks, reason),
+        };
+    }
+    if state.is_computing {
+        return decision(EngineStep::Compute, front, Reason::Computing);
+    }
+    let (compute_secs, load_secs) = (next_compute_secs(state), load_secs(state, back));
+    if compute_secs.is_finite() && compute_secs <= load_secs {
+        let reason = Reason::ComputeIsSooner { compute_secs, load_secs };
+        decision(EngineStep::Compute, state.computed.saturating_add(1), reason)
+    } else {
+        decision(EngineStep::Wait, front, Reason::LoadIsSooner { compute_secs, load_secs })
+    }
+}
+
+/// The chunk from which on all have come, in the first `qualities` quality layers.
+fn loaded_from(chunks: &[ChunkLoad], qualities: usize) -> usize {
+    chunks.iter().rposition(|chunk| chunk.missing_bytes(qualities) > 0).map_or(0, |missing| missing.saturating_add(1))
+}
+
+/// Whether a complete context can still become better.
+fn refinement(state: &State<'_>) -> Reason {
+    let loaded = state.chunks.get(state.computed..).unwrap_or_default();
+    let missing = |chunk: &&ChunkLoad| chunk.missing_bytes(usize::from(state.goal.qualities)) > 0;
+    let Some(next) = loaded.iter().rev().find(missing) else { return Reason::Complete };
+    let Some(deadline) = state.goal.deadline else { return Reason::Complete };
+    let left_secs = deadline.as_secs_f64() - state.elapsed.as_secs_f64() - state.costs.decode_secs(next.kv_bytes);
+    if left_secs > 0.0 { Reason::TimeToRefine { left_secs } } else { Reason::Deadline }
+}
+
+/// Seconds to compute the next chunk.
+fn next_compute_secs(state: &State<'_>) -> f64 {
+    let start =
+        state.chunks.iter().take(state.computed).fold(0u64, |sum, chunk| sum.saturating_add(chunk.num_tokens.into()));
+    let next = state.chunks.get(state.computed).map_or(0, |chunk| chunk.num_tokens.into());
+    state.costs.compute_secs(start, next)
+}
+
+/// Seconds until the chunks from the next one to `back` have come and are decoded; decoding overlaps the transfer but for the
+/// last chunk.
+fn load_secs(state: &State<'_>, back: usize) -> f64 {
+    let between = state.chunks.get(state.computed..back).unwrap_or_default();
+    let needed = state.goal.needed();
+    let missing = between.iter().fold(0u64, |sum, chunk| sum.saturating_add(chunk.missing_bytes(needed)));
+    let undecoded = between.iter().filter(|chunk| chunk.missing_bytes(needed) > 0);
+    let kv_bytes = undecoded.fold(0u64, |sum, chunk| sum.saturating_add(chunk.kv_bytes));
+    let last = between.first().map_or(0, |chunk| chunk.kv_bytes);
+    let transfer = match state.bytes_per_sec {
+        Some(bytes_per_sec) if bytes_per_sec > 0.0 => missing as f64 / bytes_per_sec,
+        _ => f64::INFINITY,
+    };
+    transfer.max(state.costs.decode_secs(kv_bytes.saturating_sub(last))) + state.costs.decode_secs(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COSTS: EngineCosts =
+        EngineCosts { secs_per_token: 1e-3, secs_per_attended_token: 0.0, decode_bytes_per_sec: 1e12 };
+
+    /// Chunks of 100 tokens that take 0.1 s to compute, of three quality layers of 100 bytes.
+    fn chunks(arrived: &[[u64; 3]]) -> Vec<ChunkLoad> {
+        let chunk = |arrived: &[u64; 3]| ChunkLoad {
+            num_tokens: 100,
+            kv_bytes: 1_000,
+            quality_bytes: vec![100; 3],
+            arrived_bytes: arrived.to_vec(),
+        };
+        arrived.iter().map(chunk).collect()
+    }
+
+    fn state(chunks: &[ChunkLoad]) -> State<'_> {
+        State {
+            elapsed: Duration::ZERO,
+            chunks,
+            computed: 0,
+            is_computing: false,
+            bytes_per_sec: Some(1_000.0),
+            costs: COSTS,
+            goal: Goal { qualities: 3, deadline: None },
+        }
+    }
+
+    #[test]
+    fn the_engine_computes_while_much_is_missing_and_waits_for_little() {
+        let much = chunks(&[[0; 3], [0; 3], [100; 3]]);
+        let decision = decide(&state(&much));
+        assert_eq!((decision.engine, decision.wants), (EngineStep::Compute, Wants::new(1, 3)));
+        let little = chunks(&[[100, 100, 50], [100; 3]]);
+        let decision = decide(&state(&little));
+        assert_eq!((decision.engine, decision.wants), (EngineStep::Wait, Wants::new(0, 3)));
+        let silent = State { bytes_per_sec: Some(0.0), ..state(&little) };
+        assert_eq!(decide(&silent).engine, EngineStep::Compute);
+        let unknown = State { bytes_per_sec: None, ..state(&little) };
+        assert_eq!(decide(&unknown).engine, EngineStep::Compute);
+    }
+
+    #[test]
+    fn a_receiver_that_cannot_compute_waits() {
+        let costs = EngineCosts { secs_per_token: f64::INFINITY, ..COSTS };
+        let missing = chunks(&[[0; 3], [100; 3]]);
+        assert_eq!(decide(&State { costs, ..state(&missing) }).engine, EngineStep::Wait);
+        assert_eq!(decide(&State { costs, bytes_per_sec: None, ..state(&missing) }).engine, EngineStep::Wait);
+    }
+
+    #[test]
+    fn where_the_ends_meet_the_context_is_complete() {
+        let loaded = chunks(&[[0; 3], [100; 3]]);
+        let computing = State { is_computing: true, ..state(&loaded) };
+        assert_eq!(decide(&computing).reason, Reason::Computing);
+        assert_eq!(decide(&computing).wants, Wants::new(1, 3));
+        let met = State { computed: 1, ..state(&loaded) };
+        assert_eq!((decide(&met).engine, decide(&met).reason), (EngineStep::Finish, Reason::Complete));
+        assert_eq!(decide(&met).wants.first_chunk(), 2);
+        assert_eq!(decide(&state(&[])).engine, EngineStep::Finish);
+    }
+
+    #[test]
+    fn time_before_a_deadline_refines_and_none_after_it() {
+        let base = chunks(&[[0; 3], [100, 0, 0]]);
+        let goal = Goal { qualities: 3, deadline: Some(Duration::from_secs(1)) };
+        let early = State { computed: 1, goal, ..state(&base) };
+        assert!(matches!(decide(&early).reason, Reason::TimeToRefine { .. }));
+        assert_eq!(decide(&early).wants, Wants::new(1, 3));
+        let late = State { elapsed: Duration::from_secs(1), ..early };
+        assert_eq!((decide(&late).engine, decide(&late).reason), (EngineStep::Finish, Reason::Deadline));
+        let fine = chunks(&[[0; 3], [100; 3]]);
+        assert_eq!(decide(&State { chunks: &fine, ..early }).reason, Reason::Complete);
+    }
+}
