@@ -1,10 +1,11 @@
 //! The controller on simulated links, against the best that hindsight could have done: no oracle tells it the bandwidth.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use kvdepot_codec::{Level, SegmentKey, Side};
 use kvdepot_proto::stream::{
-    Arrivals, ChunkLoad, EngineCosts, EngineStep, FetchSender, Goal, SegmentRef, State, Wants, decide,
+    Arrivals, BatchId, ChunkLoad, EngineCosts, EngineStep, FetchSender, Goal, SegmentRef, State, Wants, decide,
 };
 use kvdepot_proto::{ChunkContent, SegmentEntry};
 
@@ -86,92 +87,113 @@ struct Outcome {
     qualities: f64,
 }
 
-/// Runs a fetch: depot, link, receiver and engine, a millisecond at a time.
-fn simulate(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, goal: Goal) -> Outcome {
-    let refs: Vec<&ChunkContent> = chunks.iter().collect();
-    let mut sender = FetchSender::new(goal.order(), &refs, Wants::new(0, goal.qualities));
-    let mut loads = loads(chunks);
-    let mut arrivals = Arrivals::default();
-    let (mut computed, mut compute_left) = (0, None::<f64>);
-    let mut under_way: Option<(u32, Vec<(SegmentRef, f64)>)> = None;
-    // What travels: when it gets there, and what it is.
-    let mut forth: std::collections::VecDeque<(f64, SegmentRef, u64)> = Default::default();
-    let mut back: std::collections::VecDeque<(f64, Wants)> = Default::default();
-    let mut wants = Wants::new(0, goal.qualities);
-    for step in 0u64.. {
-        let now = step as f64 * STEP;
-        assert!(now < 120.0, "{}: a fetch that does not end", link.name);
-        while back.front().is_some_and(|(at, _)| *at <= now) {
-            let (_, wanted) = back.pop_front().expect("there is one");
-            for reset in sender.adjust(wanted.first_chunk(), wanted.max_qualities(), &refs) {
-                under_way.take_if(|(id, _)| *id == reset);
+/// The depot, and the link to and from it.
+struct Wire<'a> {
+    link: &'a Link,
+    chunks: &'a [ChunkContent],
+    sender: FetchSender,
+    /// The batch that is sent: what is left of it, the next segment last.
+    under_way: Option<(BatchId, Vec<(SegmentRef, f64)>)>,
+    /// Bytes on their way, and when they arrive.
+    forth: VecDeque<(f64, SegmentRef, u64)>,
+    /// Adjusts on their way.
+    back: VecDeque<(f64, Wants)>,
+}
+
+impl<'a> Wire<'a> {
+    fn new(link: &'a Link, chunks: &'a [ChunkContent], goal: Goal) -> Self {
+        let refs: Vec<&ChunkContent> = chunks.iter().collect();
+        let sender = FetchSender::new(goal.order(), &refs, Wants::new(0, goal.qualities));
+        Self { link, chunks, sender, under_way: None, forth: VecDeque::new(), back: VecDeque::new() }
+    }
+
+    /// The depot takes in what the receiver wanted half a round trip ago, and sends as much as the link takes in a step.
+    fn send(&mut self, now: f64) {
+        let refs: Vec<&ChunkContent> = self.chunks.iter().collect();
+        while let Some((_, wants)) = self.back.front().copied().filter(|(at, _)| *at <= now) {
+            self.back.pop_front();
+            for reset in self.sender.adjust(wants.first_chunk(), wants.max_qualities(), &refs) {
+                self.under_way.take_if(|(id, _)| *id == reset);
             }
         }
-        let mut budget = if now < link.round_trip { 0.0 } else { link.rate(now) * STEP };
+        let mut budget = if now < self.link.round_trip { 0.0 } else { self.link.rate(now) * STEP };
         while budget > 0.0 {
-            if under_way.is_none() {
-                let batch = sender.next_batch(&refs);
-                let with_bytes = |segment| (segment, segment_bytes(chunks, segment) as f64);
-                under_way = batch.map(|(id, segments)| (id, segments.into_iter().rev().map(with_bytes).collect()));
+            if self.under_way.is_none() {
+                let with_bytes = |segment| (segment, segment_bytes(self.chunks, segment) as f64);
+                let batch = self.sender.next_batch(&refs);
+                self.under_way = batch.map(|(id, segments)| (id, segments.into_iter().rev().map(with_bytes).collect()));
             }
-            let Some((id, segments)) = &mut under_way else { break };
+            let Some((id, segments)) = &mut self.under_way else { break };
             let (segment, left) = segments.last_mut().expect("a batch has segments");
             let sent = left.min(budget);
             (*left, budget) = (*left - sent, budget - sent);
-            forth.push_back((now + link.round_trip / 2.0, *segment, sent.round() as u64));
+            self.forth.push_back((now + self.link.round_trip / 2.0, *segment, sent.round() as u64));
             if *left <= 0.0 {
                 segments.pop();
                 if segments.is_empty() {
-                    sender.sent(*id);
-                    under_way = None;
+                    self.sender.sent(*id);
+                    self.under_way = None;
                 }
             }
         }
+    }
+
+    /// Takes what has arrived.
+    fn arrived(&mut self, now: f64) -> Option<(SegmentRef, u64)> {
+        self.forth.front().filter(|(at, ..)| *at <= now)?;
+        self.forth.pop_front().map(|(_, segment, bytes)| (segment, bytes))
+    }
+}
+
+/// Runs a fetch: depot, link, receiver and engine, a millisecond at a time.
+fn simulate(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, goal: Goal) -> Outcome {
+    let mut wire = Wire::new(link, chunks, goal);
+    let mut loads = loads(chunks);
+    let mut arrivals = Arrivals::default();
+    let mut wants = Wants::new(0, goal.qualities);
+    // When the engine has computed the next chunk.
+    let (mut computed, mut computed_at) = (0, None::<f64>);
+    for now in (0u64..).map(|step| step as f64 * STEP) {
+        assert!(now < 120.0, "{}: a fetch that does not end", link.name);
         let elapsed = Duration::from_secs_f64(now);
-        while forth.front().is_some_and(|(at, ..)| *at <= now) {
-            let (_, segment, bytes) = forth.pop_front().expect("there is one");
+        wire.send(now);
+        while let Some((segment, bytes)) = wire.arrived(now) {
             let load = &mut loads[segment.chunk_idx as usize];
             let quality = usize::from(segment.key.quality);
             // Rounding of parts of a segment must not leave a byte behind.
             load.arrived_bytes[quality] = (load.arrived_bytes[quality] + bytes + 8).min(load.quality_bytes[quality]);
             arrivals.record(elapsed, bytes);
         }
-        if let Some(left) = &mut compute_left {
-            *left -= STEP;
-            if *left <= 0.0 {
-                computed += 1;
-                compute_left = None;
-            }
+        if computed_at.take_if(|at| *at <= now).is_some() {
+            computed += 1;
         }
-        let bytes_per_sec = arrivals.bytes_per_sec(elapsed);
-        let is_computing = compute_left.is_some();
-        let state = State { elapsed, chunks: &loads, computed, is_computing, bytes_per_sec, costs, goal };
-        let decision = decide(&state);
+        let (bytes_per_sec, is_computing) = (arrivals.bytes_per_sec(elapsed), computed_at.is_some());
+        let decision = decide(&State { elapsed, chunks: &loads, computed, is_computing, bytes_per_sec, costs, goal });
         if decision.wants != wants {
             wants = decision.wants;
-            back.push_back((now + link.round_trip / 2.0, wants));
+            wire.back.push_back((now + link.round_trip / 2.0, wants));
         }
         match decision.engine {
-            EngineStep::Compute if compute_left.is_none() => {
+            EngineStep::Compute if !is_computing => {
                 let start = computed as u64 * u64::from(CHUNK_TOKENS);
-                compute_left = Some(costs.compute_secs(start, CHUNK_TOKENS.into()));
+                computed_at = Some(now + costs.compute_secs(start, CHUNK_TOKENS.into()));
             }
-            EngineStep::Finish => {
-                let loaded = &loads[computed..];
-                let layers = loaded.iter().map(|load| {
-                    let whole =
-                        load.quality_bytes.iter().zip(&load.arrived_bytes).take_while(|(all, come)| come >= all);
-                    whole.count() as f64
-                });
-                let qualities = layers.sum::<f64>() / loaded.len().max(1) as f64;
-                let decode =
-                    if loaded.is_empty() { 0.0 } else { loads[0].kv_bytes as f64 / costs.decode_bytes_per_sec };
-                return Outcome { secs: now + decode, computed, qualities };
-            }
+            EngineStep::Finish => return outcome(now, &loads, computed, costs),
             _ => {}
         }
     }
     unreachable!("the steps do not end")
+}
+
+fn outcome(now: f64, loads: &[ChunkLoad], computed: usize, costs: EngineCosts) -> Outcome {
+    let loaded = &loads[computed..];
+    let layers = loaded.iter().map(|load| {
+        let whole = load.quality_bytes.iter().zip(&load.arrived_bytes).take_while(|(all, come)| come >= all);
+        whole.count() as f64
+    });
+    let qualities = layers.sum::<f64>() / loaded.len().max(1) as f64;
+    let decode = if loaded.is_empty() { 0.0 } else { loads[0].kv_bytes as f64 / costs.decode_bytes_per_sec };
+    Outcome { secs: now + decode, computed, qualities }
 }
 
 /// Until so many bytes have come, from the request.
