@@ -1,5 +1,6 @@
 //! Workspace tests: one promise per file.
 
+mod both_ends;
 mod cli_errors;
 mod codec_bench;
 mod codec_cli;

@@ -83,6 +83,9 @@ fn chunks_that_are_not_the_named_tokens_are_refused() {
     let chunk = runner.export(&prefix, 0..3).unwrap();
     let error = runner.import(&[1, 2], std::slice::from_ref(&chunk)).unwrap_err();
     assert!(error.to_string().contains("chunks hold 3 tokens where 2 are named"));
+    let error = runner.append(&mut prefix, &[1, 2], &chunk).unwrap_err();
+    assert!(error.to_string().contains("a chunk holds 3 tokens where 2 are named"));
+    assert_eq!(prefix.tokens(), [1, 2, 3], "as it was");
     let other = common::runner(&checkpoints()[0], Precision::Bf16);
     assert_eq!(other.import(&[1, 2, 3], &[chunk]).unwrap_err().kind(), ErrorKind::Invalid);
 }

@@ -101,6 +101,13 @@ proptest! {
             let mut imported = runner.import(&tokens[..imported_tokens], &chunks).unwrap();
             runner.prefill(&mut imported, &tokens[imported_tokens..], |_| {}).unwrap();
             prop_assert_eq!(runner.export(&imported, 0..count).unwrap(), runner.export(&computed, 0..count).unwrap());
+            if imported_tokens < count {
+                // And the other way round: the front computed, the rest brought.
+                let mut met = prefilled(&runner, &tokens[..imported_tokens], &[]);
+                let rest = runner.export(&computed, imported_tokens..count).unwrap();
+                runner.append(&mut met, &tokens[imported_tokens..], &rest).unwrap();
+                prop_assert_eq!(runner.export(&met, 0..count).unwrap(), runner.export(&computed, 0..count).unwrap());
+            }
             let requests = [greedy(&[], 9), greedy(&[1, 2, 3], 5)];
             prop_assert_eq!(
                 decode(&runner, &imported, &requests, Sharing::On),

@@ -8,6 +8,7 @@ use kvdepot_client::{Error, files};
 use kvdepot_engine::{GroupReport, Request, Sampling, Sharing};
 use serde::{Deserialize, Serialize};
 
+use super::both_ends::Step;
 use super::context::Context;
 use super::depot::DepotArgs;
 use super::engine::{Engine, EngineArgs, millis};
@@ -33,6 +34,12 @@ pub(super) struct AskArgs {
     /// Take KV of lossy levels from the depot
     #[arg(long)]
     lossy: bool,
+    /// Compute the shared text from its beginning while its end comes from the depot, until the two meet
+    #[arg(long)]
+    overlap: bool,
+    /// Say what was decided while they did, and why
+    #[arg(long, requires = "overlap")]
+    explain: bool,
     #[command(flatten)]
     depot: DepotArgs,
     #[command(flatten)]
@@ -59,7 +66,8 @@ struct AskedRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answers {
     pub(super) context_tokens: usize,
-    /// Leading tokens of the shared text whose KV came from the depot.
+    /// Tokens of the shared text whose KV came from the depot: leading ones, or with --overlap those behind what was
+    /// computed.
     pub(super) cached_tokens: usize,
     /// Why the depot did not have the rest.
     pub(super) miss_reason: Option<String>,
@@ -69,6 +77,9 @@ pub(super) struct Answers {
     pub(super) ttft_ms: f64,
     /// Tokens of all requests together, over the steps that only decode.
     pub(super) decode_tokens_per_sec: f64,
+    /// What was decided while loading and computing overlapped, with --explain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) steps: Vec<Step>,
     pub(super) answers: Vec<Answer>,
 }
 
@@ -91,7 +102,14 @@ impl AskArgs {
         let requests = asked.iter().map(|one| self.request(&engine, one)).collect::<anyhow::Result<Vec<_>>>()?;
 
         let started = Instant::now();
-        let context = Context::obtain(&engine.runner, depot.as_ref().map(|depot| (depot, &scope)), &tokens)?;
+        let from = depot.as_ref().map(|depot| (depot, &scope));
+        let mut context = match from {
+            Some(from) if self.overlap => Context::obtain_from_both_ends(&engine.runner, from, &tokens)?,
+            _ => Context::obtain(&engine.runner, from, &tokens)?,
+        };
+        if !self.explain {
+            context.steps.clear();
+        }
         let first = Request { max_tokens: 1, ..requests[0].clone() };
         engine.runner.decode_group(&context.prefix, &[first], Sharing::Off)?;
         let ttft = started.elapsed();
@@ -140,6 +158,7 @@ fn answers(
         payload_bytes: context.payload_bytes,
         ttft_ms: millis(ttft),
         decode_tokens_per_sec: report.decode.tokens_per_sec(),
+        steps: context.steps.clone(),
         answers: asked.iter().zip(&report.completions).map(answer).collect::<anyhow::Result<_>>()?,
     })
 }
@@ -169,6 +188,9 @@ impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Answer { id, text, .. } in &self.answers {
             writeln!(f, "{id}: {text:?}")?;
+        }
+        for Step { ms, chunk, what } in &self.steps {
+            writeln!(f, "{ms:7.1} ms, chunk {chunk}: {what}")?;
         }
         write!(
             f,

@@ -5,23 +5,47 @@ use std::time::{Duration, Instant};
 use kvdepot_engine::{Prefix, Runner};
 use kvdepot_proto::Scope;
 
+use super::both_ends::Step;
 use super::depot::{Depot, Loaded};
 use super::progress;
 
 /// A context, ready to decode over.
 pub(super) struct Context {
     pub(super) prefix: Prefix,
-    /// Leading tokens that came from the depot.
+    /// Tokens that came from the depot: leading ones, or those behind what was computed where the two overlapped.
     pub(super) cached_tokens: usize,
     /// Why the depot did not have the rest.
     pub(super) miss_reason: Option<String>,
     /// Bytes that came over the data plane.
     pub(super) payload_bytes: u64,
+    /// What was decided on the way, where the two overlapped.
+    pub(super) steps: Vec<Step>,
     /// From asking the depot until the last token's KV lay in pages.
     pub(super) elapsed: Duration,
 }
 
 impl Context {
+    /// As [`Self::obtain`], but loading and computing overlap: from the front is computed what has not come from the back.
+    pub(super) fn obtain_from_both_ends(
+        runner: &Runner,
+        (depot, scope): (&Depot, &Scope),
+        tokens: &[u32],
+    ) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let obtained = depot.load_from_both_ends(runner, scope, tokens)?;
+        let mut prefix = obtained.prefix;
+        let start = prefix.tokens().len();
+        runner.prefill(&mut prefix, &tokens[start..], |_| {})?;
+        Ok(Self {
+            prefix,
+            cached_tokens: obtained.loaded_tokens,
+            miss_reason: obtained.failure,
+            payload_bytes: obtained.payload_bytes,
+            steps: obtained.steps,
+            elapsed: started.elapsed(),
+        })
+    }
+
     /// Brings `tokens` into pages: what `depot` has is loaded, the rest is computed.
     pub(super) fn obtain(runner: &Runner, depot: Option<(&Depot, &Scope)>, tokens: &[u32]) -> anyhow::Result<Self> {
         let started = Instant::now();
@@ -41,6 +65,7 @@ impl Context {
             cached_tokens,
             miss_reason: loaded.miss_reason,
             payload_bytes: loaded.payload_bytes,
+            steps: Vec::new(),
             elapsed: started.elapsed(),
         })
     }

@@ -10,7 +10,7 @@ use kvdepot_proto::{ErrorKind, Scope};
 use rayon::prelude::*;
 use tokio::runtime::Runtime;
 
-use super::progress;
+use super::{both_ends, progress};
 
 /// How to reach a depot.
 #[derive(Debug, clap::Args)]
@@ -79,6 +79,16 @@ impl Depot {
             false => self.runtime.block_on(self.client.matches(scope, tokens))?.miss_reason,
         };
         Ok(Loaded { prefix, payload_bytes: fetched.report.payload_bytes, miss_reason })
+    }
+
+    /// Brings the longest stored prefix of `tokens` into pages, computing from the front what has not come from the back.
+    pub(super) fn load_from_both_ends(
+        &self,
+        runner: &Runner,
+        scope: &Scope,
+        tokens: &[u32],
+    ) -> anyhow::Result<both_ends::Obtained> {
+        both_ends::obtain(&self.runtime, &self.client, runner, scope, tokens)
     }
 
     fn fetch(&self, scope: &Scope, tokens: &[u32]) -> kvdepot_client::Result<FetchedKv> {

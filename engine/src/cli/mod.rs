@@ -1,6 +1,7 @@
 //! Arguments in, one report or one error out.
 
 mod ask;
+mod both_ends;
 mod context;
 mod demo;
 mod depot;

@@ -62,12 +62,30 @@ impl Runner {
             return Err(Error::Invalid(format!("chunks hold {held} tokens where {} are named", tokens.len())));
         }
         self.check_tokens(tokens, tokens.len())?;
-        let mut sequence = Sequence::default();
-        sequence.reserve(&self.pool, held)?;
+        let mut prefix = Prefix::default();
+        prefix.sequence.reserve(&self.pool, held)?;
+        let mut rest = tokens;
         for chunk in chunks {
-            sequence.import(&self.pool, chunk)?;
+            let (of_chunk, after) = rest.split_at(chunk.num_tokens());
+            self.append(&mut prefix, of_chunk, chunk)?;
+            rest = after;
         }
-        Ok(Prefix { tokens: tokens.to_vec(), sequence })
+        Ok(prefix)
+    }
+
+    /// Appends tokens to a prefix whose KV was computed before.
+    ///
+    /// # Errors
+    /// As [`Self::import`]; the prefix is then as it was.
+    pub fn append(&self, prefix: &mut Prefix, tokens: &[u32], chunk: &KvChunk) -> Result<()> {
+        if chunk.num_tokens() != tokens.len() {
+            let held = chunk.num_tokens();
+            return Err(Error::Invalid(format!("a chunk holds {held} tokens where {} are named", tokens.len())));
+        }
+        self.check_tokens(tokens, prefix.tokens.len() + tokens.len())?;
+        prefix.sequence.import(&self.pool, chunk)?;
+        prefix.tokens.extend_from_slice(tokens);
+        Ok(())
     }
 
     /// Copies out the KV of a range of a prefix's tokens.
