@@ -55,6 +55,7 @@ pub fn make_header_plausible(bytes: &mut [u8]) {
     within(bytes, 22, 0, num_layers - 1);
     within(bytes, 24, 1, num_layers - u16_at(bytes, 22));
     put_u16(bytes, 26, 0);
+    // No profile; and a changed layer below is refined all the same.
     bytes[32..40].fill(0);
     if level.needs_rope() && side == Side::K {
         bytes[11] = 1 + bytes[11].wrapping_sub(1) % 2;

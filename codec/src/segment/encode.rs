@@ -203,6 +203,7 @@ fn encode_planes(
         levels::encode_plane(isa, options.level, &Plane::of_chunk(chunk, layer, side), around, scratch, planes)?;
     }
     let rope = position.map(|position| RopeFields::new(&position));
+    let mut refined = 0;
     let segments = (0..).zip(planes).map(|(quality, planes)| {
         let key = SegmentKey { quality, layer_group, side };
         let header = SegmentHeader {
@@ -216,18 +217,24 @@ fn encode_planes(
             rope,
             preamble_bytes: planes.preamble.len(),
             encoded_bytes: 0,
+            refined,
+            checksum: 0,
         };
-        seal(header, planes)
+        let (segment, checksum) = seal(header, planes);
+        refined = checksum;
+        segment
     });
     Ok(segments.collect())
 }
 
-/// Puts a segment together.
-fn seal(header: SegmentHeader, planes: &EncodedPlanes) -> Segment {
+/// Puts a segment together; gives its checksum too.
+fn seal(header: SegmentHeader, planes: &EncodedPlanes) -> (Segment, u64) {
     let mut bytes =
         [&[0; HEADER_BYTES], planes.tiles.index(), planes.preamble.as_slice(), planes.tiles.tiles()].concat();
     let header = SegmentHeader { encoded_bytes: bytes.len(), ..header };
     let (head, body) = bytes.split_at_mut(HEADER_BYTES);
-    head.copy_from_slice(&header.to_bytes(body));
-    Segment { key: header.key, bytes }
+    let fields = header.to_bytes(body);
+    head.copy_from_slice(&fields);
+    let checksum = fields.last_chunk().map_or(0, |checksum| u64::from_le_bytes(*checksum));
+    (Segment { key: header.key, bytes }, checksum)
 }

@@ -34,6 +34,9 @@ pub struct SegmentHeader {
     pub(crate) rope: Option<RopeFields>,
     pub(crate) preamble_bytes: usize,
     pub(crate) encoded_bytes: usize,
+    /// Checksum of the segment that this one refines; 0 for the base, and where the encoder did not say.
+    pub(crate) refined: u64,
+    pub(crate) checksum: u64,
 }
 
 impl SegmentHeader {
@@ -58,9 +61,12 @@ impl SegmentHeader {
         let num_layers = usize::from(fields.u16("number of layers in the group")?);
         let reserved = fields.u16("reserved")?;
         let preamble_bytes = fields.u32("length of the preamble")? as usize;
-        known("profile", fields.u64("profile")?, |id| (id == NO_PROFILE).then_some(()))?;
+        let refined = fields.u64("profile, or checksum of the layer below")?;
+        known("profile", refined, |id| (quality > 0 || id == NO_PROFILE).then_some(()))?;
         let rope = RopeFields::parse(rope_kind, &mut fields)?;
         let distortion = read_distortion(&mut fields)?;
+        fields.u64("length")?;
+        let checksum = fields.u64("checksum")?;
         let last_layer = first_layer.saturating_add(num_layers);
         if num_tokens == 0 || num_tokens > KvChunk::MAX_TOKENS || num_layers == 0 || last_layer > geometry.num_layers()
         {
@@ -85,6 +91,8 @@ impl SegmentHeader {
             rope,
             preamble_bytes,
             encoded_bytes,
+            refined,
+            checksum,
         })
     }
 
@@ -107,7 +115,7 @@ impl SegmentHeader {
         bytes.extend_from_slice(
             &u32::try_from(self.preamble_bytes).expect("a segment's bound fits 32 bits").to_le_bytes(),
         );
-        bytes.extend_from_slice(&NO_PROFILE.to_le_bytes());
+        bytes.extend_from_slice(&self.refined.to_le_bytes());
         bytes.extend_from_slice(&rope);
         for measure in [self.distortion.mse, self.distortion.max_error, self.distortion.max_head_error_norm] {
             bytes.extend_from_slice(&measure.to_le_bytes());
@@ -159,7 +167,7 @@ impl SegmentHeader {
         self.encoded_bytes
     }
 
-    /// Whether this is of the same planes, encoded in the same way, as a lower quality layer.
+    /// Whether this refines a segment: it is of the same planes, encoded in the same way, and made for that very one.
     pub(crate) fn refines(&self, below: &Self) -> bool {
         let planes = |header: &Self| {
             let SegmentHeader { key, geometry, num_tokens, first_layer, num_layers, level, rope, .. } = *header;
@@ -172,7 +180,7 @@ impl SegmentHeader {
                 rope,
             )
         };
-        planes(self) == planes(below)
+        planes(self) == planes(below) && (self.refined == 0 || self.refined == below.checksum)
     }
 
     /// Tiles held: one per layer and kv head.
