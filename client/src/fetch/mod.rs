@@ -135,8 +135,8 @@ impl Client {
     }
 
     /// [`Self::fetch`], for a caller that may want less and less while it receives: what `wants` says, beside what the request
-    /// does. The depot stops sending the rest, over QUIC; what comes all the same is not handed over. Without
-    /// `first_chunk` from the beginning: chunks are numbered by the manifest.
+    /// does. Chunks are numbered as in the manifest. Over QUIC the depot is told and stops sending the rest, and what comes
+    /// all the same is not handed over; over gRPC the quality layers that the request wants come of all chunks.
     ///
     /// # Errors
     /// As [`Self::fetch`].
