@@ -33,7 +33,7 @@ mod close {
     /// No put of this connection announced the transfer.
     pub(super) const UNKNOWN_TRANSFER: VarInt = VarInt::from_u32(2);
     /// The receiver of a fetch wants none of what the stream has.
-    pub(super) const NOT_WANTED: VarInt = VarInt::from_u32(3);
+    pub(super) const NOT_WANTED: VarInt = VarInt::from_u32(kvdepot_proto::transport::NOT_WANTED_CODE);
 }
 
 /// Serves until `stop`, then until the transfers in progress have ended.

@@ -16,6 +16,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval of the client's keep-alive packets, so that a long commit is not taken for silence.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Code of a stream that the depot resets because the receiver of a fetch wants none of what it has.
+pub const NOT_WANTED_CODE: u32 = 3;
+
 /// Sizes of the datagrams on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagrams {

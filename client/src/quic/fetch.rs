@@ -8,6 +8,7 @@ use kvdepot_proto::{
     frame::{Frame, SegmentDecoder, SegmentEvent},
     segment_key,
     stream::{FetchReceiver, SegmentRef, Wants},
+    transport::NOT_WANTED_CODE,
     v1,
 };
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
@@ -28,7 +29,7 @@ use crate::{
 /// Segments that are read but not yet handed over; more stay in the streams, where flow control holds the sender.
 const QUEUED_SEGMENTS: usize = 4;
 /// The code of a stream of which the depot knows that nothing is wanted.
-const NOT_WANTED: VarInt = VarInt::from_u32(3);
+const NOT_WANTED: VarInt = VarInt::from_u32(NOT_WANTED_CODE);
 
 impl Connection {
     /// Runs one fetch to its end.
