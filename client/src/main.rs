@@ -2,11 +2,11 @@
 
 mod cli;
 
-use std::alloc::System;
+use mimalloc::MiMalloc;
 
-/// The system's allocator without a limit, counting: `codec bench` tells how much memory codecs take.
+/// No limit, but counting: `codec bench` tells how much memory codecs take.
 #[global_allocator]
-static ALLOCATOR: cap::Cap<System> = cap::Cap::new(System, usize::MAX);
+static ALLOCATOR: cap::Cap<MiMalloc> = cap::Cap::new(MiMalloc, usize::MAX);
 
 fn main() -> std::process::ExitCode {
     cli::main()

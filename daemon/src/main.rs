@@ -7,7 +7,12 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use kvdepot_daemon::settings::Sources;
 use kvdepot_daemon::{Daemon, Settings, logging};
+use mimalloc::MiMalloc;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Gives freed pages to the next buffer, where the system's would hand them back and fault them in anew.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Stores KV caches of shared contexts and serves them to inference engines.
 ///

@@ -2,6 +2,10 @@
 
 mod cli;
 
+/// Gives freed pages to the next buffer, where the system's would hand them back and fault them in anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }
