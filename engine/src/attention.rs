@@ -1,8 +1,8 @@
 //! Attention of a step's queries to paged KV: shared prefixes once for all their requests, the rest per request.
 //!
-//! Rows are (token, query head) pairs; those of one KV head are taken in blocks. A block folds the pages that its group
-//! shares with all of its rows stacked, so that a shared page is read once for all requests, then each request's own
-//! pages with that request's rows. Keys and values are never expanded for grouped-query heads.
+//! Rows are (token, query head) pairs; those of one KV head are taken in blocks. A block goes from position to position:
+//! neighbours that hold the same page there are stacked and read it once, so that prefixes are shared at every level of the
+//! tree that requests form, and nobody has to say which. Keys and values are never expanded for grouped-query heads.
 //!
 //! A page is folded into a row's state the same way whoever else is in the block, and pages are folded in the order of
 //! their positions: what is shared changes who reads a page together, never a bit of the result.
@@ -10,13 +10,15 @@
 //! Source: BatchLLM (arXiv 2412.03594, section 5), prefix and distinct parts merged by log-sum-exp.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use kvdepot_codec::Side;
 use rayon::prelude::*;
 
 use crate::kv::{KvLayout, Page};
-use crate::model::{Group, Span};
+use crate::model::Span;
 use crate::rows::Rows;
+use crate::runner::Sharing;
 use crate::simd::{FoldStates, FoldView, Kernels, LANES, Operand, PAGE_TOKENS, Scratch};
 
 /// Rows of one block: enough to use a page well while it is in the cache, few enough to spread over threads.
@@ -28,13 +30,12 @@ pub(crate) struct Plan {
     blocks: Vec<Block>,
     /// Query heads that share one KV head.
     group_size: usize,
+    sharing: Sharing,
 }
 
-/// Tokens whose rows are stacked.
-#[derive(Debug)]
+/// Tokens whose rows are stacked where they can be.
+#[derive(Debug, Default)]
 struct Block {
-    /// Leading pages that all runs have in common.
-    shared_pages: usize,
     runs: Vec<Run>,
 }
 
@@ -57,31 +58,24 @@ impl Run {
 }
 
 impl Plan {
-    /// Cuts the tokens of each group into blocks.
-    pub(crate) fn new(spans: &[Span<'_>], groups: &[Group], group_size: usize) -> Self {
+    /// Cuts the tokens into blocks; spans that share pages had better be neighbours.
+    pub(crate) fn new(spans: &[Span<'_>], sharing: Sharing, group_size: usize) -> Self {
         let block_tokens = (BLOCK_ROWS / group_size).max(1);
-        let mut blocks = Vec::new();
-        let mut first_row = 0;
-        for group in groups {
-            let mut room = 0;
-            for span in group.spans.clone() {
-                let (start, tokens) = (spans[span].sequence.num_tokens(), spans[span].tokens.len());
-                let mut taken = 0;
-                while taken < tokens {
-                    if room == 0 {
-                        blocks.push(Block { shared_pages: group.shared_pages, runs: Vec::new() });
-                        room = block_tokens;
-                    }
-                    let count = room.min(tokens - taken);
-                    let rows = first_row + taken..first_row + taken + count;
-                    let run = Run { span, tokens: rows, position: start + taken };
-                    blocks.last_mut().expect("pushed above").runs.push(run);
-                    (taken, room) = (taken + count, room - count);
+        let (mut blocks, mut room, mut row) = (Vec::<Block>::new(), 0, 0);
+        for (idx, span) in spans.iter().enumerate() {
+            let mut positions = span.positions();
+            while !positions.is_empty() {
+                if room == 0 {
+                    blocks.push(Block::default());
+                    room = block_tokens;
                 }
-                first_row += tokens;
+                let count = room.min(positions.len());
+                let run = Run { span: idx, tokens: row..row + count, position: positions.start };
+                blocks.last_mut().expect("pushed above").runs.push(run);
+                (row, room, positions.start) = (row + count, room - count, positions.start + count);
             }
         }
-        Self { blocks, group_size }
+        Self { blocks, group_size, sharing }
     }
 
     /// Attention of one layer: `[tokens, q_heads * head_dim]` from `qkv`, whose rows begin with the queries.
@@ -94,7 +88,7 @@ impl Plan {
         spans: &[Span<'_>],
     ) -> Rows {
         let geometry = layout.geometry;
-        let layer = LayerView { kernels, layout, layer, group_size: self.group_size, qkv, spans };
+        let layer = LayerView { kernels, layout, layer, plan: self, qkv, spans };
         let tasks: Vec<(&Block, usize)> =
             self.blocks.iter().flat_map(|block| (0..geometry.num_kv_heads()).map(move |head| (block, head))).collect();
         let outputs: Vec<Rows> = tasks.par_iter().map(|(block, head)| layer.attend(block, *head)).collect();
@@ -115,7 +109,7 @@ struct LayerView<'a> {
     kernels: &'a Kernels,
     layout: &'a KvLayout,
     layer: usize,
-    group_size: usize,
+    plan: &'a Plan,
     qkv: &'a Rows,
     spans: &'a [Span<'a>],
 }
@@ -123,7 +117,7 @@ struct LayerView<'a> {
 impl LayerView<'_> {
     /// Token and query head of each row of a block: runs in order, then tokens, then heads.
     fn rows(&self, block: &Block, kv_head: usize) -> impl Iterator<Item = (usize, usize)> {
-        let heads = kv_head * self.group_size..(kv_head + 1) * self.group_size;
+        let heads = kv_head * self.plan.group_size..(kv_head + 1) * self.plan.group_size;
         block
             .runs
             .iter()
@@ -137,18 +131,35 @@ impl LayerView<'_> {
             .runs
             .iter()
             .flat_map(|run| run.position + 1..=run.position + run.tokens.len())
-            .flat_map(|seen| std::iter::repeat_n(seen, self.group_size))
+            .flat_map(|seen| std::iter::repeat_n(seen, self.plan.group_size))
             .collect();
-        let num_rows = seen.len();
-        let mut states = States::new(self.pack_queries(block, kv_head, num_rows), seen, self.layout.value_panels());
-        self.fold_pages(&mut states, 0..num_rows, kv_head, block.runs[0].span, 0..block.shared_pages);
-        let mut first = 0;
-        for run in &block.runs {
-            let rows = first..first + run.tokens.len() * self.group_size;
-            first = rows.end;
-            self.fold_pages(&mut states, rows, kv_head, run.span, block.shared_pages..run.num_pages());
+        let queries = self.pack_queries(block, kv_head, seen.len());
+        let mut states = States::new(queries, seen, self.layout.value_panels());
+        for idx in 0..block.runs.iter().map(Run::num_pages).max().unwrap_or(0) {
+            let mut first_row = 0;
+            for stack in block.runs.chunk_by(|a, b| self.share_page(a, b, idx)) {
+                let rows = stack.iter().map(|run| run.tokens.len()).sum::<usize>() * self.plan.group_size;
+                if let Some(page) = self.page(&stack[0], idx) {
+                    self.fold(&mut states, first_row..first_row + rows, kv_head, idx, page);
+                }
+                first_row += rows;
+            }
         }
         states.normalised()
+    }
+
+    /// The page of index `idx` that a run sees.
+    fn page(&self, run: &Run, idx: usize) -> Option<&Arc<Page>> {
+        self.spans[run.span].sequence.pages()[..run.num_pages()].get(idx)
+    }
+
+    /// Whether two runs read their pages of index `idx` together: one page, or none.
+    fn share_page(&self, a: &Run, b: &Run, idx: usize) -> bool {
+        match (self.page(a, idx), self.page(b, idx)) {
+            (Some(a), Some(b)) => self.plan.sharing == Sharing::On && Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     fn pack_queries(&self, block: &Block, kv_head: usize, num_rows: usize) -> Operand {
@@ -158,14 +169,6 @@ impl LayerView<'_> {
             self.layout.precision.pack(&self.qkv.row(token)[head * head_dim..][..head_dim], words);
         }
         queries
-    }
-
-    /// Folds pages of one span's sequence, in order, into the states of `rows`.
-    fn fold_pages(&self, states: &mut States, rows: Range<usize>, kv_head: usize, span: usize, pages: Range<usize>) {
-        let sequence = &self.spans[span].sequence;
-        for (page, idx) in sequence.pages()[pages.clone()].iter().zip(pages) {
-            self.fold(states, rows.clone(), kv_head, idx, page);
-        }
     }
 
     /// Folds the page of index `idx` into the states of `rows`.

@@ -5,8 +5,9 @@
 //! [`KvChunk`](kvdepot_codec::KvChunk)s.
 //!
 //! - [`Model`]: a directory's weights, loaded and packed; [`ModelConfig`]: its shape.
-//! - [`Runner`]: prefill into a [`Prefix`], export and import of its KV, groups of [`Request`]s decoded over it, and the
-//!   [`Logits`] of a given continuation.
+//! - [`Runner`]: prefill into a [`Prefix`], export and import of its KV, groups of [`Request`]s decoded over it, the
+//!   [`Logits`] of a given continuation, and whole batches.
+//! - [`plan`]: what the requests of a batch share, and the order in which they run.
 //! - [`Sampling`]: how tokens are chosen; [`TextCodec`]: text to tokens and back.
 //!
 //! **Batch invariance.** On one machine and in one [`Precision`], each result is a function of its own tokens alone, bit
@@ -18,6 +19,7 @@ mod error;
 mod kv;
 mod linear;
 mod model;
+pub mod plan;
 mod precision;
 mod rows;
 mod runner;
@@ -31,7 +33,10 @@ pub use error::{Error, ErrorKind, Result};
 pub use kv::KvPool;
 pub use model::Model;
 pub use precision::Precision;
-pub use runner::{Completion, FinishReason, GroupReport, Logits, Pace, Prefix, Request, Runner, Settings, Sharing};
+pub use runner::{
+    BatchReport, Completion, Ended, FinishReason, GroupReport, Logits, Pace, Prefix, Progress, Request, Runner,
+    Settings, Sharing,
+};
 pub use sample::{Choice, Sampling};
 pub use simd::PAGE_TOKENS;
 pub use text::TextCodec;

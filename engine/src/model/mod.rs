@@ -18,6 +18,7 @@ use crate::config::ModelConfig;
 use crate::kv::{KvLayout, Sequence};
 use crate::linear::Packed;
 use crate::rows::Rows;
+use crate::runner::Sharing;
 use crate::simd::Kernels;
 use crate::{Precision, Result, WeightsDigest};
 use layer::Layer;
@@ -54,13 +55,6 @@ pub(crate) enum WantedLogits {
     Every,
 }
 
-/// Neighbouring spans whose sequences share their first pages.
-#[derive(Debug, Clone)]
-pub(crate) struct Group {
-    pub(crate) spans: Range<usize>,
-    pub(crate) shared_pages: usize,
-}
-
 impl Model {
     /// Loads a Hugging Face directory. Without a precision it is bf16 where the weights are bf16, and f32 otherwise.
     ///
@@ -93,10 +87,10 @@ impl Model {
 
     /// Computes the spans' tokens: writes their KV, and gives the wanted logits, `[wanted tokens, vocab]`, in order.
     ///
-    /// Tokens are below the vocabulary's size, sequences have pages for them, and `groups` covers all spans in order.
-    pub(crate) fn step(&self, spans: &mut [Span<'_>], groups: &[Group]) -> Rows {
+    /// Tokens are below the vocabulary's size, and sequences have pages for them.
+    pub(crate) fn step(&self, spans: &mut [Span<'_>], sharing: Sharing) -> Rows {
         let mut x = self.embed(spans);
-        let plan = Plan::new(spans, groups, self.config.group_size());
+        let plan = Plan::new(spans, sharing, self.config.group_size());
         let angles = self.rotary.angles(spans.iter().flat_map(Span::positions));
         for layer in &self.layers {
             layer.forward(self, &plan, &angles, spans, &mut x);

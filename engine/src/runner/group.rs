@@ -2,22 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Completion, FinishReason, GroupReport, Pace, Prefix, Request, Runner, Sharing};
-use crate::kv::Sequence;
-use crate::model::{Group, Span, WantedLogits};
+use super::member::Member;
+use super::{GroupReport, Pace, Prefix, Request, Runner, Sharing};
+use crate::model::{Span, WantedLogits};
 use crate::rows::Rows;
-use crate::simd::PAGE_TOKENS;
 use crate::{Error, Result};
-
-/// A request on its way.
-struct Member<'a> {
-    request: &'a Request,
-    sequence: Sequence,
-    /// Tokens to compute next: what is left of the suffix, then each chosen token.
-    pending: Vec<u32>,
-    completion: Completion,
-    is_finished: bool,
-}
 
 impl Runner {
     /// Decodes `requests` over `prefix`, all together; requests that finish leave.
@@ -33,16 +22,12 @@ impl Runner {
     pub fn decode_group(&self, prefix: &Prefix, requests: &[Request], sharing: Sharing) -> Result<GroupReport> {
         let mut members: Vec<Member<'_>> =
             requests.iter().map(|request| self.admit(prefix, request)).collect::<Result<_>>()?;
-        let shared_pages = match sharing {
-            Sharing::On => members.iter().map(|m| m.sequence.num_tokens() / PAGE_TOKENS).min().unwrap_or(0),
-            Sharing::Off => 0,
-        };
         let (mut suffixes, mut decode) = (Pace::default(), Pace::default());
         while members.iter().any(|member| !member.is_finished) {
             let started = Instant::now();
             let takes = self.takes(&members);
-            let logits = self.step_group(&mut members, &takes, shared_pages);
-            choose(&mut members, &takes, &logits)?;
+            let logits = self.step_group(&mut members, &takes, sharing);
+            advance(&mut members, &takes, &logits)?;
             let tokens: usize = takes.iter().sum();
             let pace = if takes.iter().all(|&take| take <= 1) { &mut decode } else { &mut suffixes };
             pace.count(tokens, started.elapsed());
@@ -53,24 +38,23 @@ impl Runner {
 
     /// Takes pages for the worst case. The last token of the context is always computed: its logits are the first.
     fn admit<'a>(&self, prefix: &Prefix, request: &'a Request) -> Result<Member<'a>> {
-        request.sampling.check()?;
         let context = prefix.tokens.len() + request.suffix.len();
+        self.check_request(request, context)?;
+        let reused = prefix.tokens.len().min(context - 1);
+        let sequence = prefix.sequence.fork(&self.pool, reused, context + request.max_tokens - 1)?;
+        Ok(Member::new(request, sequence, [&prefix.tokens[reused..], &request.suffix].concat()))
+    }
+
+    /// Refuses a request that means nothing, or that the model cannot take, after `context` tokens in all.
+    pub(super) fn check_request(&self, request: &Request, context: usize) -> Result<()> {
+        request.sampling.check()?;
         if context == 0 || request.max_tokens == 0 {
             return Err(Error::Invalid(format!(
                 "a request of {context} tokens of context and {} to decode: both must be at least 1",
                 request.max_tokens
             )));
         }
-        self.check_tokens(&request.suffix, context.saturating_add(request.max_tokens - 1))?;
-        let reused = prefix.tokens.len().min(context - 1);
-        let capacity = context + request.max_tokens - 1;
-        Ok(Member {
-            request,
-            sequence: prefix.sequence.fork(&self.pool, reused, capacity)?,
-            pending: [&prefix.tokens[reused..], &request.suffix].concat(),
-            completion: Completion { tokens: vec![], logprobs: vec![], finish_reason: FinishReason::Length },
-            is_finished: false,
-        })
+        self.check_tokens(&request.suffix, context.saturating_add(request.max_tokens - 1))
     }
 
     /// Pending tokens that each member computes in the next step: single ones always, longer runs within the budget.
@@ -89,7 +73,7 @@ impl Runner {
     }
 
     /// Computes the taken tokens: logits of the members whose pending tokens are all taken, in order.
-    fn step_group(&self, members: &mut [Member<'_>], takes: &[usize], shared_pages: usize) -> Rows {
+    fn step_group(&self, members: &mut [Member<'_>], takes: &[usize], sharing: Sharing) -> Rows {
         let mut spans: Vec<Span<'_>> = members
             .iter_mut()
             .zip(takes)
@@ -100,40 +84,15 @@ impl Runner {
                 logits: if take == member.pending.len() { WantedLogits::Last } else { WantedLogits::None },
             })
             .collect();
-        let group = Group { spans: 0..spans.len(), shared_pages };
-        self.model.step(&mut spans, &[group])
+        self.model.step(&mut spans, sharing)
     }
 }
 
-/// Drops what was computed from the pending tokens, and gives each member with logits its next token.
-fn choose(members: &mut [Member<'_>], takes: &[usize], logits: &Rows) -> Result<()> {
+/// Takes the logits of the members whose pending tokens were all computed, in order.
+fn advance(members: &mut [Member<'_>], takes: &[usize], logits: &Rows) -> Result<()> {
     let mut row = 0;
     for (member, &take) in members.iter_mut().zip(takes).filter(|(_, take)| **take > 0) {
-        member.pending.drain(..take);
-        if member.pending.is_empty() {
-            member.push(logits.row(row))?;
-            row += 1;
-        }
+        row += usize::from(member.advance(take, || logits.row(row))?);
     }
     Ok(())
-}
-
-impl Member<'_> {
-    fn push(&mut self, logits: &[f32]) -> Result<()> {
-        let choice = self.request.sampling.choose(logits, self.completion.tokens.len())?;
-        self.completion.tokens.push(choice.token);
-        self.completion.logprobs.push(choice.logprob);
-        self.pending.push(choice.token);
-        if self.request.stop_tokens.contains(&choice.token) {
-            self.completion.finish_reason = FinishReason::Stop;
-            self.is_finished = true;
-        } else if self.completion.tokens.len() == self.request.max_tokens {
-            self.is_finished = true;
-        }
-        if self.is_finished {
-            // Its pages serve others from here on.
-            self.sequence = Sequence::default();
-        }
-        Ok(())
-    }
 }

@@ -3,19 +3,22 @@
 //! Owns the order of steps and the admission of requests. What is admitted runs to its end: pages for the worst case
 //! are taken at the start, or the call is refused as `Busy` and nothing has changed.
 
+mod batch;
 mod continuation;
 mod group;
+mod member;
 mod prefix;
 mod report;
 
 use kvdepot_codec::Geometry;
 
+pub use batch::{BatchReport, Ended, Progress};
 pub use continuation::Logits;
 pub use prefix::Prefix;
 pub use report::{Completion, FinishReason, GroupReport, Pace};
 
 use crate::kv::{KvPool, Sequence};
-use crate::model::{Group, Span, WantedLogits};
+use crate::model::{Span, WantedLogits};
 use crate::rows::Rows;
 use crate::{Error, Model, Result, Sampling};
 
@@ -34,12 +37,12 @@ impl Default for Settings {
     }
 }
 
-/// Whether a group's requests read their common prefix together.
+/// Whether requests read what they have in common together.
 ///
 /// It changes how often memory is read, and not a bit of any result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// Queries of all requests are stacked over the prefix.
+    /// Queries of all requests are stacked over each page that they share.
     On,
     /// Each request reads its whole context by itself.
     Off,
@@ -139,5 +142,5 @@ impl Runner {
 /// Computes `tokens` of one sequence that has pages for them, and gives the wanted logits.
 fn step_alone(model: &Model, sequence: &mut Sequence, tokens: &[u32], logits: WantedLogits) -> Rows {
     let span = Span { tokens, sequence, logits };
-    model.step(&mut [span], &[Group { spans: 0..1, shared_pages: 0 }])
+    model.step(&mut [span], Sharing::On)
 }

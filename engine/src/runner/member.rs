@@ -1,0 +1,53 @@
+//! A request on its way.
+
+use super::{Completion, FinishReason, Request};
+use crate::Result;
+use crate::kv::Sequence;
+
+/// A request that has pages.
+pub(super) struct Member<'a> {
+    pub(super) request: &'a Request,
+    pub(super) sequence: Sequence,
+    /// Tokens to compute next: what is left of the context, then each chosen token.
+    pub(super) pending: Vec<u32>,
+    pub(super) completion: Completion,
+    pub(super) is_finished: bool,
+}
+
+impl<'a> Member<'a> {
+    pub(super) fn new(request: &'a Request, sequence: Sequence, pending: Vec<u32>) -> Self {
+        let completion = Completion { tokens: vec![], logprobs: vec![], finish_reason: FinishReason::Length };
+        Self { request, sequence, pending, completion, is_finished: false }
+    }
+
+    /// Drops tokens that were computed; if they were the last that are known, chooses the next one by `logits`. Gives whether it did.
+    ///
+    /// # Errors
+    /// `Corrupt` when logits are not numbers.
+    pub(super) fn advance<'l>(&mut self, computed: usize, logits: impl FnOnce() -> &'l [f32]) -> Result<bool> {
+        self.pending.drain(..computed);
+        if self.pending.is_empty() {
+            self.push(logits())?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn push(&mut self, logits: &[f32]) -> Result<()> {
+        let choice = self.request.sampling.choose(logits, self.completion.tokens.len())?;
+        self.completion.tokens.push(choice.token);
+        self.completion.logprobs.push(choice.logprob);
+        self.pending.push(choice.token);
+        if self.request.stop_tokens.contains(&choice.token) {
+            self.completion.finish_reason = FinishReason::Stop;
+            self.is_finished = true;
+        } else if self.completion.tokens.len() == self.request.max_tokens {
+            self.is_finished = true;
+        }
+        if self.is_finished {
+            // Its pages serve others from here on.
+            self.sequence = Sequence::default();
+        }
+        Ok(())
+    }
+}
