@@ -14,6 +14,8 @@ pub struct Sampling {
     pub top_k: usize,
     /// Only the largest probabilities that together reach this are drawn from; 1 for all.
     pub top_p: f32,
+    /// Only tokens at least so many times as probable as the most probable one are drawn from; 0 for all.
+    pub min_p: f32,
     /// Seed of the draws.
     pub seed: u64,
 }
@@ -29,7 +31,7 @@ pub struct Choice {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 }
     }
 }
 
@@ -37,13 +39,16 @@ impl Sampling {
     /// Refuses settings that mean nothing.
     ///
     /// # Errors
-    /// `Invalid` for a temperature that is negative or not finite, or a `top_p` outside `(0, 1]`.
+    /// `Invalid` for a temperature that is negative or not finite, a `top_p` outside `(0, 1]`, or a `min_p` outside `[0, 1]`.
     pub fn check(&self) -> Result<()> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             return Err(Error::Invalid(format!("temperature {} is not a number from 0 up", self.temperature)));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(Error::Invalid(format!("top-p {} is outside (0, 1]", self.top_p)));
+        }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            return Err(Error::Invalid(format!("min-p {} is outside [0, 1]", self.min_p)));
         }
         Ok(())
     }
@@ -66,6 +71,7 @@ impl Sampling {
         }
         let max = f64::from(logits[order[0]]);
         let weight = |token: usize| ((f64::from(logits[token]) - max) / f64::from(self.temperature)).exp();
+        order.retain(|&token| weight(token) >= f64::from(self.min_p));
         let total: f64 = order.iter().map(|&token| weight(token)).sum();
         order.truncate(leading(order.iter().map(|&token| weight(token) / total), f64::from(self.top_p)));
         let kept: f64 = order.iter().map(|&token| weight(token)).sum();
@@ -137,7 +143,7 @@ mod tests {
     const LOGITS: [f32; 5] = [0.0, 2.0, 1.0, 2.0, -3.0];
 
     fn sampling(temperature: f32, top_k: usize, top_p: f32) -> Sampling {
-        Sampling { temperature, top_k, top_p, seed: 7 }
+        Sampling { temperature, top_k, top_p, seed: 7, ..Sampling::default() }
     }
 
     fn shares(sampling: Sampling, draws: usize) -> Vec<f64> {
@@ -171,12 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn top_k_and_top_p_keep_only_the_largest() {
+    fn top_k_top_p_and_min_p_keep_only_the_largest() {
         let kept = |sampling| shares(sampling, 2000).iter().map(|&share| share > 0.0).collect::<Vec<_>>();
         assert_eq!(kept(sampling(1.0, 1, 1.0)), [false, true, false, false, false]);
         assert_eq!(kept(sampling(1.0, 2, 1.0)), [false, true, false, true, false]);
         assert_eq!(kept(sampling(1.0, 0, 0.5)), [false, true, false, true, false]);
         assert_eq!(kept(sampling(1.0, 0, 0.001)), [false, true, false, false, false]);
+        assert_eq!(kept(Sampling { min_p: 0.3, ..sampling(1.0, 0, 1.0) }), [false, true, true, true, false]);
+        assert_eq!(kept(Sampling { min_p: 1.0, ..sampling(1.0, 0, 1.0) }), [false, true, false, true, false]);
     }
 
     #[test]
@@ -195,7 +203,13 @@ mod tests {
 
     #[test]
     fn settings_that_mean_nothing_are_refused() {
-        for bad in [sampling(-1.0, 0, 1.0), sampling(f32::NAN, 0, 1.0), sampling(1.0, 0, 0.0), sampling(1.0, 0, 1.5)] {
+        for bad in [
+            sampling(-1.0, 0, 1.0),
+            sampling(f32::NAN, 0, 1.0),
+            sampling(1.0, 0, 0.0),
+            sampling(1.0, 0, 1.5),
+            Sampling { min_p: -0.1, ..Sampling::default() },
+        ] {
             assert_eq!(bad.check().unwrap_err().kind(), crate::ErrorKind::Invalid);
         }
     }

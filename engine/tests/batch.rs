@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use common::{BOTH, checkpoints, greedy, runner, runner_with};
 use kvdepot_engine::{
-    BatchReport, Completion, ErrorKind, PAGE_TOKENS, Precision, Prefix, Request, Runner, Sampling, Settings, Sharing,
+    BatchObserver, BatchReport, Completion, Ended, ErrorKind, FinishReason, PAGE_TOKENS, Precision, Prefix, Progress,
+    Request, Runner, Sampling, Settings, Sharing,
 };
 use proptest::prelude::*;
 
@@ -16,11 +17,38 @@ fn run(
     requests: &[Request],
     sharing: Sharing,
 ) -> (Vec<kvdepot_engine::Result<Completion>>, BatchReport) {
-    let mut outcomes: Vec<Option<_>> = requests.iter().map(|_| None).collect();
-    let end = |ended: kvdepot_engine::Ended| assert!(outcomes[ended.request].replace(ended.outcome).is_none(), "twice");
-    let report = runner.run_batch(requests, sharing, end, |_| ControlFlow::Continue(())).unwrap();
+    let mut seen = Seen { outcomes: requests.iter().map(|_| None).collect(), ..Seen::default() };
+    let report = runner.run_batch(requests, sharing, &mut seen).unwrap();
     assert_eq!(runner.pool().used_bytes(), 0);
-    (outcomes.into_iter().map(Option::unwrap).collect(), report)
+    (seen.outcomes.into_iter().map(Option::unwrap).collect(), report)
+}
+
+/// Notes everything, and stops what it is told to.
+#[derive(Default)]
+struct Seen {
+    outcomes: Vec<Option<kvdepot_engine::Result<Completion>>>,
+    /// Stops each request after so many tokens.
+    stop_after: Option<usize>,
+    stops_batch: bool,
+}
+
+impl BatchObserver for Seen {
+    fn token(&mut self, request: usize, completion: &Completion) -> ControlFlow<()> {
+        assert!(self.outcomes[request].is_none(), "over");
+        if self.stop_after == Some(completion.tokens.len()) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        assert!(self.outcomes[ended.request].replace(ended.outcome).is_none(), "twice");
+    }
+
+    fn step(&mut self, _: Progress) -> ControlFlow<()> {
+        if self.stops_batch { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 /// Requests that share prefixes of several lengths: each goes on where an earlier one had `cut` of its tokens.
@@ -93,10 +121,21 @@ fn a_batch_that_is_stopped_ends_what_it_began_and_counts_the_rest() {
     let page_bytes = runner(dir, Precision::F32).pool().page_bytes();
     let runner = runner_with(dir, Precision::F32, Settings { kv_limit_bytes: 2 * page_bytes, ..Settings::default() });
     let requests: Vec<Request> = (0..7).map(|token| greedy(&[token, 1], 5)).collect();
-    let mut ended = Vec::new();
-    let stop = |_| ControlFlow::Break(());
-    let report =
-        runner.run_batch(&requests, Sharing::On, |end| ended.push(end.outcome.unwrap().tokens.len()), stop).unwrap();
+    let mut seen = Seen { outcomes: (0..7).map(|_| None).collect(), stops_batch: true, ..Seen::default() };
+    let report = runner.run_batch(&requests, Sharing::On, &mut seen).unwrap();
+    let ended: Vec<usize> = seen.outcomes.into_iter().flatten().map(|outcome| outcome.unwrap().tokens.len()).collect();
     assert_eq!((ended, report.left), (vec![5, 5], 5));
     assert_eq!(runner.pool().used_bytes(), 0);
+}
+
+#[test]
+fn an_observer_ends_requests_where_it_likes() {
+    let runner = runner(&checkpoints()[0], Precision::F32);
+    let requests = [greedy(&[1, 2], 9), greedy(&[1, 3], 2)];
+    let (whole, _) = run(&runner, &requests, Sharing::On);
+    let mut seen = Seen { outcomes: vec![None, None], stop_after: Some(4), ..Seen::default() };
+    runner.run_batch(&requests, Sharing::On, &mut seen).unwrap();
+    let cut: Vec<Completion> = seen.outcomes.into_iter().map(|outcome| outcome.unwrap().unwrap()).collect();
+    assert_eq!(cut[0].tokens, whole[0].as_ref().unwrap().tokens[..4]);
+    assert_eq!((cut[0].finish_reason, cut[1].finish_reason), (FinishReason::Stop, FinishReason::Length));
 }

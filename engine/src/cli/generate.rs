@@ -56,6 +56,9 @@ struct SamplingArgs {
     /// Choose among the most probable tokens that together have this probability
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     top_p: f32,
+    /// Choose among tokens at least this many times as probable as the most probable one
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    min_p: f32,
     /// Equal seeds give equal choices
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
@@ -121,7 +124,8 @@ impl PromptArgs {
 
 impl SamplingArgs {
     fn sampling(&self) -> Sampling {
-        Sampling { temperature: self.temperature, top_k: self.top_k, top_p: self.top_p, seed: self.seed }
+        let Self { temperature, top_k, top_p, min_p, seed } = *self;
+        Sampling { temperature, top_k, top_p, min_p, seed }
     }
 }
 

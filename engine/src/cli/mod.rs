@@ -1,6 +1,7 @@
 //! Arguments in, one report or one error out.
 
 mod ask;
+mod batch;
 mod both_ends;
 mod context;
 mod demo;
@@ -10,6 +11,9 @@ mod dump;
 mod engine;
 mod eval;
 mod generate;
+mod interrupt;
+mod openai;
+mod plan;
 mod progress;
 mod report;
 mod scope;
@@ -58,6 +62,10 @@ enum Command {
     Store(store::StoreArgs),
     /// Answer requests that share a context, as one prefix group.
     Ask(ask::AskArgs),
+    /// Run a file of requests, each distinct prefix of them computed once.
+    Batch(batch::BatchArgs),
+    /// Show what the requests of a file share, and what running them would take.
+    Plan(plan::PlanArgs),
     /// Run the main job end to end, and compare with doing without a depot.
     Demo(demo::DemoArgs),
     /// Measure what is left of the model's quality at each level, and the bytes that it takes.
@@ -87,6 +95,8 @@ impl Command {
             Self::Dump(args) => Box::new(args.run()?),
             Self::Store(args) => Box::new(args.run()?),
             Self::Ask(args) => Box::new(args.run()?),
+            Self::Batch(args) => Box::new(args.run()?),
+            Self::Plan(args) => Box::new(args.run()?),
             Self::Demo(args) => Box::new(args.run()?),
             Self::Eval(args) => Box::new(args.run()?),
             Self::Device(args) => Box::new(args.run()),

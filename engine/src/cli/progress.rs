@@ -17,6 +17,11 @@ pub(super) fn passes(what: &'static str, num_passes: usize) -> ProgressBar {
     bar(what, num_passes, "{msg:8} {wide_bar} {human_pos}/{human_len} passes {eta}")
 }
 
+/// A bar over requests, whose message says what they take.
+pub(super) fn requests(what: &'static str, num_requests: usize) -> ProgressBar {
+    bar(what, num_requests, "{pos}/{len} requests {wide_bar} {msg}, {elapsed}, {eta} to go")
+}
+
 /// A bar over bytes on the wire; its length is set when it is known.
 pub(super) fn bytes(what: &'static str) -> ProgressBar {
     bar(what, 0, "{msg:8} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}")

@@ -79,12 +79,13 @@ fn kind_of(error: &anyhow::Error) -> ErrorKind {
         if let Some(error) = cause.downcast_ref::<kvdepot_codec::Error>() {
             return Some(kvdepot_client::Error::from(error.clone()).kind());
         }
-        cause.downcast_ref::<kvdepot_engine::Error>().map(|error| engine_kind(error.kind()))
+        cause.downcast_ref::<kvdepot_engine::Error>().map(|error| kind_of_engine(error.kind()))
     });
     known.unwrap_or(ErrorKind::Internal)
 }
 
-fn engine_kind(kind: kvdepot_engine::ErrorKind) -> ErrorKind {
+/// The client's word for a kind of the engine's.
+pub(super) fn kind_of_engine(kind: kvdepot_engine::ErrorKind) -> ErrorKind {
     match kind {
         kvdepot_engine::ErrorKind::NotFound => ErrorKind::NotFound,
         kvdepot_engine::ErrorKind::Invalid => ErrorKind::Invalid,

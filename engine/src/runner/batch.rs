@@ -11,11 +11,31 @@ use crate::plan::{Limits, Plan, Refused, RequestShape, Schedule, Step, Work};
 use crate::simd::PAGE_TOKENS;
 use crate::{Error, Result};
 
+/// Who is told what a batch comes to.
+pub trait BatchObserver {
+    /// A request has one more token, the last of `completion`; where that breaks, it ends there as by a stop token.
+    fn token(&mut self, request: usize, completion: &Completion) -> ControlFlow<()> {
+        let _ = (request, completion);
+        ControlFlow::Continue(())
+    }
+
+    /// A request is over.
+    fn end(&mut self, ended: Ended);
+
+    /// A step is over; where that breaks, nothing more begins, and what has begun is run to its end.
+    fn step(&mut self, progress: Progress) -> ControlFlow<()> {
+        let _ = progress;
+        ControlFlow::Continue(())
+    }
+}
+
 /// A request that is over.
 #[derive(Debug)]
 pub struct Ended {
     /// Its index in the batch.
     pub request: usize,
+    /// Tokens of its context that were computed for others too.
+    pub reused_tokens: usize,
     /// What it came to.
     pub outcome: Result<Completion>,
 }
@@ -59,9 +79,8 @@ pub struct BatchReport {
 impl Runner {
     /// Runs requests, whose suffixes are whole contexts, in the order of a [`Plan`].
     ///
-    /// `on_end` is given each request as soon as it is over, `on_step` the progress after each step: when that breaks, nothing
-    /// more begins, and what has begun is run to its end. A request that cannot run ends with its error, and the others go on.
-    /// Completions are those of each request alone, bit for bit.
+    /// A request that cannot run ends with its error, and the others go on. Completions are those of each request alone, bit
+    /// for bit.
     ///
     /// # Errors
     /// `Busy` when pages that were free at the start are not.
@@ -69,35 +88,32 @@ impl Runner {
         &self,
         requests: &[Request],
         sharing: Sharing,
-        mut on_end: impl FnMut(Ended),
-        mut on_step: impl FnMut(Progress) -> ControlFlow<()>,
+        observer: &mut impl BatchObserver,
     ) -> Result<BatchReport> {
         let started = Instant::now();
         let mut sound = Vec::new();
         for (idx, request) in requests.iter().enumerate() {
             match self.check_request(request, request.suffix.len()) {
                 Ok(()) => sound.push(idx),
-                Err(error) => on_end(Ended { request: idx, outcome: Err(error) }),
+                Err(error) => observer.end(Ended { request: idx, reused_tokens: 0, outcome: Err(error) }),
             }
         }
         let shape =
             |&idx: &usize| RequestShape { context: &requests[idx].suffix, max_tokens: requests[idx].max_tokens };
         let plan = Plan::new(&sound.iter().map(shape).collect::<Vec<_>>());
-        let num_requests = requests.len();
-        let requests: Vec<&Request> = sound.iter().map(|&idx| &requests[idx]).collect();
-        let mut batch = Batch::new(self, &plan, requests, sharing);
+        let mut batch = Batch::new(self, &plan, sound.iter().map(|&idx| &requests[idx]).collect(), sharing);
         batch.report.planning = started.elapsed();
-        batch.progress.ended = num_requests - batch.requests.len();
+        batch.progress.ended = requests.len() - sound.len();
+        let mut observer = OfSound { observer, sound: &sound };
         loop {
             let step = batch.schedule.step();
             let is_over = step.work.is_empty();
-            let mut end = |ended: Ended| on_end(Ended { request: sound[ended.request], ..ended });
-            batch.refuse(&step.refused, &mut end);
-            batch.run(step, &mut end)?;
+            batch.refuse(&step.refused, &mut observer);
+            batch.run(step, &mut observer)?;
             if is_over {
                 return Ok(batch.finish());
             }
-            if on_step(batch.progress).is_break() {
+            if observer.step(batch.progress).is_break() {
                 batch.schedule.stop();
             }
         }
@@ -111,6 +127,26 @@ impl Runner {
             page_tokens: PAGE_TOKENS,
             step_tokens: self.settings.step_tokens,
         }
+    }
+}
+
+/// An observer of all requests, told of those that are sound.
+struct OfSound<'a, O> {
+    observer: &'a mut O,
+    sound: &'a [usize],
+}
+
+impl<O: BatchObserver> BatchObserver for OfSound<'_, O> {
+    fn token(&mut self, request: usize, completion: &Completion) -> ControlFlow<()> {
+        self.observer.token(self.sound[request], completion)
+    }
+
+    fn end(&mut self, ended: Ended) {
+        self.observer.end(Ended { request: self.sound[ended.request], ..ended });
+    }
+
+    fn step(&mut self, progress: Progress) -> ControlFlow<()> {
+        self.observer.step(progress)
     }
 }
 
@@ -142,18 +178,18 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn refuse(&mut self, refused: &[Refused], on_end: &mut impl FnMut(Ended)) {
+    fn refuse(&mut self, refused: &[Refused], observer: &mut impl BatchObserver) {
         let pool = &self.runner.pool;
         for &Refused { request, needed_pages, used_pages } in refused {
             let [needed_bytes, used_bytes] = [needed_pages, used_pages].map(|pages| pages * pool.page_bytes());
             self.progress.ended += 1;
             let error = Error::Busy { needed_bytes, used_bytes, limit_bytes: pool.limit_bytes() };
-            on_end(Ended { request, outcome: Err(error) });
+            observer.end(Ended { request, reused_tokens: 0, outcome: Err(error) });
         }
     }
 
     /// Computes a step.
-    fn run(&mut self, step: Step, on_end: &mut impl FnMut(Ended)) -> Result<()> {
+    fn run(&mut self, step: Step, observer: &mut impl BatchObserver) -> Result<()> {
         if step.work.is_empty() {
             return Ok(());
         }
@@ -165,7 +201,7 @@ impl<'a> Batch<'a> {
         self.report.peak_kv_bytes = self.report.peak_kv_bytes.max(self.runner.pool.used_bytes());
         let mut row = 0;
         for (work, sequence) in step.work.iter().zip(sequences) {
-            row += self.put_back(work, sequence, || logits.row(row), on_end);
+            row += self.put_back(work, sequence, || logits.row(row), observer);
         }
         step.released.iter().for_each(|&prefix| self.prefixes[prefix] = Sequence::default());
         self.count(&step.work, started.elapsed());
@@ -230,7 +266,7 @@ impl<'a> Batch<'a> {
         work: &Work,
         sequence: Sequence,
         logits: impl FnOnce() -> &'l [f32],
-        on_end: &mut impl FnMut(Ended),
+        observer: &mut impl BatchObserver,
     ) -> usize {
         let (request, computed) = match *work {
             Work::Prefix { prefix, .. } => {
@@ -245,11 +281,15 @@ impl<'a> Batch<'a> {
         let advanced = member.advance(computed, logits);
         let rows = *advanced.as_ref().unwrap_or(&true);
         self.progress.decoded_tokens += usize::from(rows);
+        if matches!(advanced, Ok(true)) && observer.token(request, &member.completion).is_break() {
+            member.stop();
+        }
         if member.is_finished || advanced.is_err() {
             let completion = self.members[request].take().map(|member| member.completion).expect("it was there");
             self.schedule.finish(request);
             self.progress.ended += 1;
-            on_end(Ended { request, outcome: advanced.map(|_| completion) });
+            let reused_tokens = self.plan.requests[request].reused_tokens;
+            observer.end(Ended { request, reused_tokens, outcome: advanced.map(|_| completion) });
         }
         usize::from(rows)
     }

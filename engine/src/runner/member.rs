@@ -39,15 +39,22 @@ impl<'a> Member<'a> {
         self.completion.logprobs.push(choice.logprob);
         self.pending.push(choice.token);
         if self.request.stop_tokens.contains(&choice.token) {
-            self.completion.finish_reason = FinishReason::Stop;
-            self.is_finished = true;
+            self.stop();
         } else if self.completion.tokens.len() == self.request.max_tokens {
-            self.is_finished = true;
-        }
-        if self.is_finished {
-            // Its pages serve others from here on.
-            self.sequence = Sequence::default();
+            self.finish();
         }
         Ok(())
+    }
+
+    /// Ends the request with the tokens that it has.
+    pub(super) fn stop(&mut self) {
+        self.completion.finish_reason = FinishReason::Stop;
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.is_finished = true;
+        // Its pages serve others from here on.
+        self.sequence = Sequence::default();
     }
 }

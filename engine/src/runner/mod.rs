@@ -12,7 +12,7 @@ mod report;
 
 use kvdepot_codec::Geometry;
 
-pub use batch::{BatchReport, Ended, Progress};
+pub use batch::{BatchObserver, BatchReport, Ended, Progress};
 pub use continuation::Logits;
 pub use prefix::Prefix;
 pub use report::{Completion, FinishReason, GroupReport, Pace};

@@ -1,0 +1,113 @@
+//! Bodies of answers.
+
+use kvdepot_client::{Error, ErrorKind, Result};
+use kvdepot_engine::{Completion, TextCodec};
+use serde_json::{Value, json};
+
+use super::{Asked, Endpoint};
+
+/// A body that was answered.
+pub(in crate::cli) struct Answered<'a> {
+    pub(in crate::cli) asked: &'a Asked,
+    /// One for each choice.
+    pub(in crate::cli) completions: &'a [Completion],
+    /// Tokens of contexts whose KV was there before.
+    pub(in crate::cli) cached_tokens: usize,
+    /// Seconds since 1970.
+    pub(in crate::cli) created: u64,
+    pub(in crate::cli) id: &'a str,
+}
+
+impl Answered<'_> {
+    /// The body of the answer.
+    ///
+    /// # Errors
+    /// `Invalid` when tokens do not decode to text.
+    pub(in crate::cli) fn body(&self, text: Option<&TextCodec>) -> Result<Value> {
+        let choices = self.completions.iter().enumerate();
+        let choices =
+            choices.map(|(idx, completion)| self.choice(idx, completion, text)).collect::<Result<Vec<_>>>()?;
+        let object = match self.asked.endpoint {
+            Endpoint::Completions => "text_completion",
+            Endpoint::Chat => "chat.completion",
+        };
+        Ok(json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.asked.model,
+            "choices": choices, "usage": self.usage(),
+        }))
+    }
+
+    fn choice(&self, idx: usize, completion: &Completion, text: Option<&TextCodec>) -> Result<Value> {
+        let content = text_of(completion, &self.asked.stops, self.asked, text)?;
+        let finish_reason = completion.finish_reason.name();
+        let logprobs = if self.asked.wants_logprobs { self.logprobs(completion, text)? } else { Value::Null };
+        Ok(match self.asked.endpoint {
+            Endpoint::Completions => {
+                json!({"index": idx, "text": content, "logprobs": logprobs, "finish_reason": finish_reason})
+            }
+            Endpoint::Chat => {
+                let message = json!({"role": "assistant", "content": content});
+                json!({"index": idx, "message": message, "logprobs": logprobs, "finish_reason": finish_reason})
+            }
+        })
+    }
+
+    fn logprobs(&self, completion: &Completion, text: Option<&TextCodec>) -> Result<Value> {
+        let tokens = completion.tokens.iter().map(|&token| decode(&[token], text)).collect::<Result<Vec<_>>>()?;
+        Ok(match self.asked.endpoint {
+            Endpoint::Completions => json!({"tokens": tokens, "token_logprobs": completion.logprobs}),
+            Endpoint::Chat => {
+                let entry = |(token, logprob): (&String, &f32)| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []});
+                json!({"content": tokens.iter().zip(&completion.logprobs).map(entry).collect::<Vec<_>>()})
+            }
+        })
+    }
+
+    fn usage(&self) -> Value {
+        let prompt: usize = self.asked.requests.iter().map(|request| request.suffix.len()).sum();
+        let completion: usize = self.completions.iter().map(|completion| completion.tokens.len()).sum();
+        json!({
+            "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        })
+    }
+}
+
+/// The text of a completion, up to what ended it.
+fn text_of(completion: &Completion, stops: &[String], asked: &Asked, text: Option<&TextCodec>) -> Result<String> {
+    let ends_with_stop = |request: &kvdepot_engine::Request| {
+        completion.tokens.last().is_some_and(|last| request.stop_tokens.contains(last))
+    };
+    let is_stopped = asked.requests.first().is_some_and(ends_with_stop);
+    let tokens = &completion.tokens[..completion.tokens.len() - usize::from(is_stopped)];
+    let mut content = decode(tokens, text)?;
+    if let Some(end) = stop_at(&content, stops) {
+        content.truncate(end);
+    }
+    Ok(content)
+}
+
+/// Where the first of the stop strings begins in a text.
+pub(in crate::cli) fn stop_at(content: &str, stops: &[String]) -> Option<usize> {
+    stops.iter().filter_map(|stop| content.find(stop.as_str())).min()
+}
+
+/// Text of tokens; without a tokenizer, their numbers.
+fn decode(tokens: &[u32], text: Option<&TextCodec>) -> Result<String> {
+    match text {
+        Some(text) => text.decode(tokens).map_err(|error| Error::invalid(error.to_string())),
+        None => Ok(tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")),
+    }
+}
+
+/// The API's word for an error, and its HTTP status.
+pub(in crate::cli) fn error_code(kind: ErrorKind) -> (&'static str, u16) {
+    match kind {
+        ErrorKind::Invalid | ErrorKind::Incompatible => ("invalid_request_error", 400),
+        ErrorKind::NotFound => ("model_not_found", 404),
+        ErrorKind::Denied => ("permission_denied", 403),
+        ErrorKind::Busy => ("insufficient_memory", 429),
+        ErrorKind::Unavailable => ("service_unavailable", 503),
+        ErrorKind::Corrupt | ErrorKind::Internal => ("internal_error", 500),
+    }
+}
