@@ -93,7 +93,7 @@ impl Runner {
         let started = Instant::now();
         let mut sound = Vec::new();
         for (idx, request) in requests.iter().enumerate() {
-            match self.check_request(request, request.suffix.len()) {
+            match self.check(request) {
                 Ok(()) => sound.push(idx),
                 Err(error) => observer.end(Ended { request: idx, reused_tokens: 0, outcome: Err(error) }),
             }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::member::Member;
 use super::{GroupReport, Pace, Prefix, Request, Runner, Sharing};
+use crate::Result;
 use crate::model::{Span, WantedLogits};
 use crate::rows::Rows;
-use crate::{Error, Result};
 
 impl Runner {
     /// Decodes `requests` over `prefix`, all together; requests that finish leave.
@@ -43,18 +43,6 @@ impl Runner {
         let reused = prefix.tokens.len().min(context - 1);
         let sequence = prefix.sequence.fork(&self.pool, reused, context + request.max_tokens - 1)?;
         Ok(Member::new(request, sequence, [&prefix.tokens[reused..], &request.suffix].concat()))
-    }
-
-    /// Refuses a request that means nothing, or that the model cannot take, after `context` tokens in all.
-    pub(super) fn check_request(&self, request: &Request, context: usize) -> Result<()> {
-        request.sampling.check()?;
-        if context == 0 || request.max_tokens == 0 {
-            return Err(Error::Invalid(format!(
-                "a request of {context} tokens of context and {} to decode: both must be at least 1",
-                request.max_tokens
-            )));
-        }
-        self.check_tokens(&request.suffix, context.saturating_add(request.max_tokens - 1))
     }
 
     /// Pending tokens that each member computes in the next step: single ones always, longer runs within the budget.

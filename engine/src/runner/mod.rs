@@ -121,6 +121,26 @@ impl Runner {
         Ok(step_alone(&self.model, &mut sequence, &[*last], WantedLogits::Last).row(0).to_vec())
     }
 
+    /// Refuses a request, whose suffix is its whole context, that means nothing or that the model cannot take.
+    ///
+    /// # Errors
+    /// `Invalid`, as the methods that run requests say it.
+    pub fn check(&self, request: &Request) -> Result<()> {
+        self.check_request(request, request.suffix.len())
+    }
+
+    /// As [`Self::check`], with `context` tokens in all.
+    fn check_request(&self, request: &Request, context: usize) -> Result<()> {
+        request.sampling.check()?;
+        if context == 0 || request.max_tokens == 0 {
+            return Err(Error::Invalid(format!(
+                "a request of {context} tokens of context and {} to decode: both must be at least 1",
+                request.max_tokens
+            )));
+        }
+        self.check_tokens(&request.suffix, context.saturating_add(request.max_tokens - 1))
+    }
+
     /// Refuses tokens outside the vocabulary and contexts whose attention would not be exact.
     fn check_tokens(&self, tokens: &[u32], context: usize) -> Result<()> {
         let config = self.model.config();

@@ -35,8 +35,9 @@ pub(super) struct PlanArgs {
 pub(super) struct PlanReport {
     /// Choices count one by one.
     requests: usize,
-    /// Lines that cannot be run, and requests whose worst case does not fit the memory.
+    /// Lines and requests that cannot be run.
     invalid: usize,
+    /// Requests whose worst case does not fit the memory.
     refused: usize,
     /// Prefixes that several requests share, above each other at most.
     levels: usize,
@@ -73,8 +74,9 @@ impl PlanArgs {
         let asked: Vec<_> = jobs.iter().filter_map(|Job { asked, .. }| asked.as_ref().ok()).collect();
         let started = Instant::now();
         let requests = asked.iter().flat_map(|asked| &asked.requests);
-        let shapes: Vec<RequestShape<'_>> = requests
-            .filter(|request| !request.suffix.is_empty() && request.max_tokens > 0)
+        let (sound, unsound): (Vec<_>, Vec<_>) = requests.partition(|request| engine.runner.check(request).is_ok());
+        let shapes: Vec<RequestShape<'_>> = sound
+            .iter()
             .map(|request| RequestShape { context: &request.suffix, max_tokens: request.max_tokens })
             .collect();
         let plan = Plan::new(&shapes);
@@ -82,7 +84,11 @@ impl PlanArgs {
         let planning_secs = started.elapsed().as_secs_f64();
         let picture = Picture::new(&plan, self.lines).to_string();
         let page_bytes = engine.runner.pool().page_bytes();
-        Ok(PlanReport { planning_secs, picture, ..report(&plan, &outlook, jobs.len() - asked.len(), page_bytes) })
+        Ok(PlanReport {
+            planning_secs,
+            picture,
+            ..report(&plan, &outlook, jobs.len() - asked.len() + unsound.len(), page_bytes)
+        })
     }
 }
 
@@ -119,7 +125,7 @@ impl fmt::Display for PlanReport {
         f.write_str(&self.picture)?;
         writeln!(
             f,
-            "{} requests, {} prefixes shared at {} levels; {} lines cannot be run, {} requests do not fit",
+            "{} requests, {} prefixes shared at {} levels; {} cannot be run, {} do not fit",
             self.requests,
             self.groups.len(),
             self.levels,

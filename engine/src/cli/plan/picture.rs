@@ -43,14 +43,15 @@ impl Picture {
 /// Words for what is not drawn by itself.
 fn rest(plan: &Plan, prefixes: &[usize], requests: usize, is_below_prefix: bool) -> Option<String> {
     let further: usize = prefixes.iter().map(|&prefix| plan.prefixes[prefix].num_requests).sum();
-    match (prefixes.len(), requests) {
-        (0, 0) => None,
-        (0, requests) if is_below_prefix => Some(format!("{requests} that go on alone")),
-        (0, requests) => Some(format!("{requests} that share nothing")),
-        (prefixes, requests) => {
-            Some(format!("{prefixes} more prefixes for {further} requests, and {requests} that go on alone"))
-        }
+    let alone = if is_below_prefix { "that go on alone" } else { "that share nothing" };
+    let mut words = Vec::new();
+    if !prefixes.is_empty() {
+        words.push(format!("{} more prefixes for {further} requests", prefixes.len()));
     }
+    if requests > 0 {
+        words.push(format!("{requests} {alone}"));
+    }
+    (!words.is_empty()).then(|| words.join(", and "))
 }
 
 /// Prefixes that save most; what is above one saves as much or is shown for its sake.
