@@ -86,3 +86,54 @@ impl BatchReader {
         Ok(segment)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kvdepot_codec::{Level, SegmentKey, Side};
+
+    use super::*;
+    use crate::frame::Frame;
+    use crate::stream::{Held, Wants};
+    use crate::{ChunkContent, SegmentEntry};
+
+    const KEY: SegmentKey = SegmentKey { quality: 0, layer_group: 0, side: Side::K };
+
+    fn due() -> FetchReceiver {
+        let content = ChunkContent { level: Level::Q0, segments: vec![SegmentEntry { key: KEY, segment_bytes: 3 }] };
+        FetchReceiver::new(&[&content], Wants::default(), &Held::default())
+    }
+
+    fn segment(transfer_id: u64) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        let start = v1::SegmentStart { transfer_id, chunk_idx: 0, key: Some(KEY.into()), segment_bytes: 3 };
+        Frame::Segment(start).encode(&mut bytes);
+        bytes.extend_from_slice(b"abc");
+        bytes
+    }
+
+    #[test]
+    fn only_segments_of_this_fetch_are_taken() {
+        let next = |transfer_id| {
+            let mut batch = BatchReader::new(5);
+            batch.push(&segment(transfer_id));
+            batch.next_event(&mut due())
+        };
+        assert!(matches!(next(5), Ok(Some(BatchEvent::Segment(segment))) if segment.bytes == b"abc"[..]));
+        assert_eq!(next(4), Ok(Some(BatchEvent::Stale)));
+        assert_eq!(next(6).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_stream_that_ends_early_is_no_batch() {
+        let (mut batch, mut due, bytes) = (BatchReader::new(5), due(), segment(5));
+        assert_eq!(batch.end(), Ok(()));
+        let (last, others) = bytes.split_last().unwrap();
+        batch.push(others);
+        assert_eq!(batch.next_event(&mut due), Ok(None));
+        assert_eq!(batch.end().unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!((batch.reset(3), batch.reset(1).unwrap_err().kind()), (Ok(()), ErrorKind::Unavailable));
+        batch.push(&[*last]);
+        assert!(matches!(batch.next_event(&mut due), Ok(Some(BatchEvent::Segment(_)))));
+    }
+}

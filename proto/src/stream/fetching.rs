@@ -85,3 +85,64 @@ impl Fetching {
         FetchReceiver::new(&manifest.contents(), self.wants, &self.held)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kvdepot_codec::{Dtype, Geometry, Level, SegmentKey, Side};
+
+    use super::*;
+    use crate::{ChunkContent, ChunkEntry, ChunkId, KvSpec, Rope, SegmentEntry};
+
+    const K: SegmentKey = SegmentKey { quality: 0, layer_group: 0, side: Side::K };
+    const V: SegmentKey = SegmentKey { side: Side::V, ..K };
+
+    /// Two chunks of two segments, which put `instance` stored.
+    fn manifest(instance: u64) -> Manifest {
+        let segments = [K, V].map(|key| SegmentEntry { key, segment_bytes: 9 }).to_vec();
+        let chunk = |idx: u8| ChunkEntry {
+            id: ChunkId::new([idx; 32]),
+            start_token: idx.into(),
+            num_tokens: 1,
+            content: ChunkContent { level: Level::Q0, segments: segments.clone() },
+            instance,
+        };
+        let spec = KvSpec {
+            model: "tiny".to_owned(),
+            weights_digest: [7; 32],
+            tokenizer_digest: None,
+            adapter: String::new(),
+            geometry: Geometry::new(1, 1, 8, Dtype::Bf16).unwrap(),
+            rope: Rope { kind: "default".to_owned(), theta: 10_000.0, parameters: Vec::new() },
+            sliding_window: None,
+        };
+        Manifest { spec, tokens: vec![5, 6], chunks: vec![chunk(0), chunk(1)] }
+    }
+
+    fn begun() -> Fetching {
+        let request = v1::FetchRequest { tokens: vec![5, 6, 7], ..v1::FetchRequest::default() };
+        let mut fetching = Fetching::new(request, Wants::default());
+        assert!(fetching.begin(manifest(1)).unwrap().is_first);
+        fetching
+    }
+
+    #[test]
+    fn the_next_connection_is_asked_for_what_was_not_handed_over() {
+        let mut fetching = begun();
+        fetching.hand_over(SegmentRef { chunk_idx: 1, key: V });
+        fetching.adjust(Wants::new(1, 2));
+        let request = fetching.request(8);
+        assert_eq!((request.tokens, request.chunk_id), (Vec::new(), vec![1; 32]), "by its last chunk");
+        assert_eq!((request.transfer_id, request.first_chunk, request.max_qualities), (8, 1, 2));
+        assert_eq!(request.held, [v1::HeldChunk { chunk_idx: 1, instance: 1, segments: vec![0b10] }]);
+        let Begun { due, is_first, .. } = fetching.begin(manifest(1)).unwrap();
+        assert!(!is_first);
+        assert_eq!(due.wanted().collect::<Vec<_>>(), [(SegmentRef { chunk_idx: 1, key: K }, 9)]);
+        fetching.hand_over(SegmentRef { chunk_idx: 1, key: K });
+        assert!(fetching.is_complete());
+    }
+
+    #[test]
+    fn what_was_put_again_meanwhile_is_not_taken_for_the_same() {
+        assert_eq!(begun().begin(manifest(2)).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}

@@ -191,7 +191,7 @@ fn draw_wants(dice: &mut Dice) -> Wants {
 #[test]
 fn a_fetch_brings_what_is_wanted_to_the_byte_whatever_the_network_does() {
     let mut breaks = 0;
-    for_each_seed(0..4000, |mut dice| {
+    for_each_seed(0..20_000, |mut dice| {
         let change = dice.pick(&[Change::None, Change::Continued]);
         let mut world = World::new(dice, None);
         let ended = world.run(change);
@@ -205,7 +205,7 @@ fn a_fetch_brings_what_is_wanted_to_the_byte_whatever_the_network_does() {
 #[test]
 fn a_context_that_changes_between_connections_is_never_mixed() {
     let mut refused = 0;
-    for_each_seed(0..2000, |mut dice| {
+    for_each_seed(0..10_000, |mut dice| {
         let change = dice.pick(&[Change::Replaced, Change::Shortened]);
         let mut world = World::new(dice, None);
         let ended = world.run(change);
@@ -222,7 +222,7 @@ fn a_context_that_changes_between_connections_is_never_mixed() {
 #[test]
 fn a_lie_of_the_depot_ends_the_fetch_and_nothing_of_it_is_used() {
     let mut refused = [0; 4];
-    for_each_seed(0..3000, |mut dice| {
+    for_each_seed(0..12_000, |mut dice| {
         let which = dice.below(4);
         let lie = [Lie::Corrupt, Lie::Twice, Lie::Unannounced, Lie::Shorter][which];
         let mut world = World::new(dice, Some(lie));

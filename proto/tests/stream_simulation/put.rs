@@ -197,7 +197,7 @@ impl World {
 #[test]
 fn a_put_ends_acknowledged_and_whole_whatever_the_network_does() {
     let (mut breaks, mut lost_acknowledgements) = (0, 0);
-    for_each_seed(0..2000, |dice| {
+    for_each_seed(0..10_000, |dice| {
         let mut world = World::new(dice);
         world.run();
         world.check();
