@@ -45,6 +45,7 @@ impl Retries {
         }
         self.count += 1;
         let pause = self.pause;
+        tracing::info!(%error, ?pause, "the transfer broke and is tried again");
         self.pause = (2 * pause).min(Self::LONGEST_PAUSE);
         Ok(pause)
     }

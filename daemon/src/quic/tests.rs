@@ -289,7 +289,7 @@ async fn requests_that_make_no_sense_fail_with_a_reason() {
     let (mut send, receive) = connection.open_bi().await.unwrap();
     send.write_all(&[0xff; 64]).await.unwrap();
     let mut garbage = Request { send, receive, decoder: FrameDecoder::default() };
-    assert_eq!(garbage.failure().await.kind(), ErrorKind::Invalid);
+    assert_eq!(garbage.failure().await.kind(), ErrorKind::Incompatible);
     garbage.send.finish().unwrap();
     daemon.shutdown().await.unwrap();
 }

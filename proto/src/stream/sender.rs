@@ -128,13 +128,24 @@ mod tests {
     }
 
     /// What a receiver has, by chunk and position.
-    fn held_of(chunks: &[ChunkEntry], has: Vec<(u32, usize)>) -> Held {
+    fn held_of(chunks: &[ChunkEntry], has: &[(u32, usize)]) -> Held {
         let mut held = Held::default();
-        for (chunk_idx, position) in has {
+        for &(chunk_idx, position) in has {
             let entry = chunks.get(chunk_idx as usize).and_then(|chunk| chunk.content.segments.get(position));
             entry.into_iter().for_each(|entry| held.insert(chunks, SegmentRef { chunk_idx, key: entry.key }));
         }
         held
+    }
+
+    /// Where a segment is in its chunk.
+    fn position(chunks: &[ChunkEntry], segment: SegmentRef) -> usize {
+        let chunk = chunks.get(segment.chunk_idx as usize);
+        let position = chunk.and_then(|chunk| chunk.content.segments.iter().position(|entry| entry.key == segment.key));
+        position.expect("a segment of the manifest")
+    }
+
+    fn bytes_of(num_segments: usize) -> u64 {
+        5u64.saturating_mul(num_segments as u64)
     }
 
     fn content(level: Level) -> ChunkContent {
@@ -160,7 +171,7 @@ mod tests {
         ) {
             let entries: Vec<ChunkEntry> = levels.into_iter().map(chunk).collect();
             let chunks: Vec<&ChunkContent> = entries.iter().map(|entry| &entry.content).collect();
-            let held = held_of(&entries, has);
+            let held = held_of(&entries, &has);
             let window = SendWindow { batches: window.0, bytes: window.1 };
             let sender = FetchSender::new(order, &chunks, Wants::default());
             let mut sender = sender.without(held.clone()).within(window);
@@ -174,10 +185,11 @@ mod tests {
                     if let Some((id, segments)) = sender.next_batch(&chunks) {
                         is_idle = false;
                         prop_assert!(segments.iter().all(|segment| wants.wants(*segment)));
+                        let is_held = |segment: &SegmentRef| has.contains(&(segment.chunk_idx, position(&entries, *segment)));
+                        prop_assert!(!segments.iter().any(is_held));
+                        let other_bytes = sender.bytes_under_way().saturating_sub(bytes_of(segments.len()));
+                        prop_assert!(under_way.len() < window.batches && other_bytes < window.bytes);
                         under_way.insert(id, segments);
-                        let of_batch = 5 * under_way[&id].len() as u64;
-                        prop_assert!(under_way.len() <= window.batches);
-                        prop_assert!(sender.bytes_under_way() < window.bytes + of_batch);
                     }
                 }
                 if let Some((first_chunk, max_qualities, _)) = adjust {
