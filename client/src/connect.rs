@@ -19,6 +19,8 @@ pub struct ConnectOptions {
     pub ca: Option<PathBuf>,
     /// Longest wait for any single answer or step. A transfer may take longer as a whole, but never stand still longer.
     pub timeout: Duration,
+    /// How long a transfer that broke is tried again; zero for never. A try that has begun may take longer.
+    pub resume_within: Duration,
     /// How KV travels.
     pub transport: TransportChoice,
 }
@@ -38,10 +40,18 @@ pub enum TransportChoice {
 impl ConnectOptions {
     /// The default of [`Self::timeout`].
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+    /// The default of [`Self::resume_within`]: a daemon that is restarted is back by then.
+    pub const DEFAULT_RESUME_WITHIN: Duration = Duration::from_secs(10);
 
     /// Options for the depot at `url`, everything else by default.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), ca: None, timeout: Self::DEFAULT_TIMEOUT, transport: TransportChoice::default() }
+        Self {
+            url: url.into(),
+            ca: None,
+            timeout: Self::DEFAULT_TIMEOUT,
+            resume_within: Self::DEFAULT_RESUME_WITHIN,
+            transport: TransportChoice::default(),
+        }
     }
 
     /// Options for the depot whose data directory on this machine is `dir`.

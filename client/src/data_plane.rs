@@ -6,13 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, ErrorKind, Result, TransportChoice, Usage, connect::Address, control::Control, quic};
+use crate::{
+    ConnectOptions, Error, ErrorKind, Result, TransportChoice, Usage, connect::Address, control::Control, quic,
+    retries::Retries,
+};
 
 /// The QUIC connections to one depot. A transfer has a connection to itself; one that ends early takes its connection
 /// with it, so that nothing of it can reach the next.
 pub(crate) struct DataPlane {
     control: Control,
     choice: TransportChoice,
+    resume_within: Duration,
     idle: Mutex<Vec<quic::Connection>>,
     avoid_until: Mutex<Option<Instant>>,
 }
@@ -33,11 +37,17 @@ impl DataPlane {
     /// Most connections kept for later.
     const MAX_IDLE: usize = 4;
 
-    pub(crate) fn new(control: Control, choice: TransportChoice) -> Self {
+    pub(crate) fn new(control: Control, options: &ConnectOptions) -> Self {
+        let ConnectOptions { transport: choice, resume_within, .. } = *options;
         if choice != TransportChoice::Grpc {
             quic::warm_up();
         }
-        Self { control, choice, idle: Mutex::default(), avoid_until: Mutex::default() }
+        Self { control, choice, resume_within, idle: Mutex::default(), avoid_until: Mutex::default() }
+    }
+
+    /// The tries of a transfer.
+    pub(crate) fn retries(&self) -> Retries {
+        Retries::new(self.resume_within)
     }
 
     /// Finds the way for one transfer. The control plane is asked where QUIC is, which certificate it shows, and how
@@ -88,10 +98,7 @@ impl DataPlane {
             match Usage::ask(&self.control).await {
                 Err(error) if error.kind() == ErrorKind::Unavailable => return error,
                 Ok(usage) if is_from_before(connection, asked, &usage) => {
-                    return Error::new(
-                        ErrorKind::Unavailable,
-                        "the daemon was restarted during the transfer; try again",
-                    );
+                    return Error::new(ErrorKind::Unavailable, "the daemon was restarted during the transfer");
                 }
                 _ => {}
             }

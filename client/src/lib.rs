@@ -33,6 +33,7 @@ pub mod files;
 mod id_prefix;
 mod put;
 mod quic;
+mod retries;
 mod usage;
 
 pub use client::{Client, Match};

@@ -1,6 +1,6 @@
 //! Messages to and from what the depot speaks. With the handlers, the only place of generated types.
 
-use kvdepot_proto::stream::{SendOrder, Wants};
+use kvdepot_proto::stream::Share;
 use kvdepot_proto::{ChunkId, Error, Result, Scope, check_tokens, v1};
 
 use crate::depot::{
@@ -18,18 +18,16 @@ pub(crate) struct FetchAsked {
     pub(crate) target: FetchTarget,
     /// Leading chunks that it leaves out.
     pub(crate) skip_chunks: usize,
-    pub(crate) order: SendOrder,
-    pub(crate) wants: Wants,
+    pub(crate) share: Share,
 }
 
 impl TryFrom<v1::FetchRequest> for FetchAsked {
     type Error = Error;
 
     fn try_from(request: v1::FetchRequest) -> Result<Self> {
-        let order = SendOrder::try_from(request.order)?;
-        let wants = Wants::from_message(0, request.max_qualities)?;
+        let share = Share::try_from(&request)?;
         let skip_chunks = request.skip_chunks as usize;
-        Ok(Self { target: fetch_target(request)?, skip_chunks, order, wants })
+        Ok(Self { target: fetch_target(request)?, skip_chunks, share })
     }
 }
 

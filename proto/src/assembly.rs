@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::{Bytes, BytesMut};
 use kvdepot_codec::SegmentKey;
 
+use crate::stream::SegmentRef;
 use crate::{ChunkContent, Error, Result, segment_key, v1};
 
 /// One whole segment, as received. Its checksum is not verified yet.
@@ -23,18 +24,17 @@ pub struct ReceivedSegment {
 /// A segment is accepted once, if it was announced, at its announced size; anything else is an error of the sender.
 #[derive(Debug)]
 pub struct Assembly {
-    due: HashMap<(u32, SegmentKey), u64>,
+    due: HashMap<SegmentRef, u64>,
     unfinished: usize,
 }
 
 impl Assembly {
     /// Expects every segment of the chunks given with their index in the manifest.
     pub fn new<'a>(chunks: impl IntoIterator<Item = (u32, &'a ChunkContent)>) -> Self {
-        let due: HashMap<_, _> = chunks
-            .into_iter()
-            .flat_map(|(idx, content)| content.segments.iter().map(move |s| ((idx, s.key), s.segment_bytes)))
-            .collect();
-        Self { unfinished: due.len(), due }
+        let segments = chunks.into_iter().flat_map(|(chunk_idx, content)| {
+            content.segments.iter().map(move |s| (SegmentRef { chunk_idx, key: s.key }, s.segment_bytes))
+        });
+        segments.collect()
     }
 
     /// Accepts the start of a segment; its bytes are due from now on.
@@ -42,7 +42,7 @@ impl Assembly {
     /// # Errors
     /// `Invalid` when it was not announced, has begun before, or has another size than announced.
     pub fn begin(&mut self, chunk_idx: u32, key: SegmentKey, segment_bytes: u64) -> Result<()> {
-        match self.due.remove(&(chunk_idx, key)) {
+        match self.due.remove(&SegmentRef { chunk_idx, key }) {
             None => {
                 Err(Error::invalid(format!("segment {key:?} of chunk {chunk_idx} was not announced, or came twice")))
             }
@@ -69,7 +69,15 @@ impl Assembly {
     }
 
     fn announced_bytes(&self, chunk_idx: u32, key: SegmentKey) -> Option<u64> {
-        self.due.get(&(chunk_idx, key)).copied()
+        self.due.get(&SegmentRef { chunk_idx, key }).copied()
+    }
+}
+
+/// Expects these segments, each with its bytes.
+impl FromIterator<(SegmentRef, u64)> for Assembly {
+    fn from_iter<T: IntoIterator<Item = (SegmentRef, u64)>>(segments: T) -> Self {
+        let due: HashMap<_, _> = segments.into_iter().collect();
+        Self { unfinished: due.len(), due }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Frames of the QUIC data plane, parsed without sockets or clock. What they mean is in `STREAM.md`.
 //!
 //! A frame is its body's length as u32 LE, a kind byte, and the body: a protobuf message of at most
-//! [`MAX_MESSAGE_BYTES`](crate::limits::MAX_MESSAGE_BYTES).
+//! [`MAX_MESSAGE_BYTES`](crate::limits::MAX_MESSAGE_BYTES), or [`MAX_NUMBERS_BYTES`](crate::limits::MAX_NUMBERS_BYTES).
 //!
 //! **Fetch**: the receiver opens a bidirectional stream and sends `Fetch`; the depot answers `Manifest`, sends the
 //! segments on unidirectional streams, then ends the bidirectional one with `FetchDone`; meanwhile the receiver may send any
@@ -18,9 +18,11 @@ use prost::Message;
 use crate::{Error, ErrorKind, Result, limits, v1};
 
 const HEADER_BYTES: usize = 5;
+/// Kind of [`Frame::Segment`].
+const SEGMENT_KIND: u8 = 7;
 
 macro_rules! frames {
-    ($($(#[$doc:meta])* $kind:literal $name:ident($body:ty),)*) => {
+    ($($(#[$doc:meta])* $kind:literal $name:ident($body:ty) up to $limit:expr,)*) => {
         /// One frame.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Frame {
@@ -42,7 +44,15 @@ macro_rules! frames {
             fn decode(kind: u8, body: Bytes) -> Result<Self> {
                 match kind {
                     $($kind => <$body>::decode(body).map(Self::$name).map_err(|error| malformed(kind, &error)),)*
-                    _ => Err(Error::new(ErrorKind::Incompatible, format!("unknown frame kind {kind}"))),
+                    _ => Err(unknown(kind)),
+                }
+            }
+
+            /// Longest body of a frame of this kind.
+            fn max_body_bytes(kind: u8) -> Result<usize> {
+                match kind {
+                    $($kind => Ok($limit),)*
+                    _ => Err(unknown(kind)),
                 }
             }
 
@@ -58,23 +68,23 @@ macro_rules! frames {
 
 frames! {
     /// Asks for the longest stored prefix of a token sequence, or for the chain that ends in a chunk.
-    1 Fetch(v1::FetchRequest),
+    1 Fetch(v1::FetchRequest) up to limits::MAX_MESSAGE_BYTES,
     /// What the answer consists of.
-    2 Manifest(v1::Manifest),
+    2 Manifest(v1::Manifest) up to limits::MAX_MESSAGE_BYTES,
     /// Everything of the manifest was written.
-    3 FetchDone(v1::FetchDone),
+    3 FetchDone(v1::FetchDone) up to limits::MAX_NUMBERS_BYTES,
     /// What a put consists of.
-    4 Announce(v1::PutAnnounce),
+    4 Announce(v1::PutAnnounce) up to limits::MAX_MESSAGE_BYTES,
     /// Which chunks of it to send.
-    5 Need(v1::PutNeed),
+    5 Need(v1::PutNeed) up to limits::MAX_MESSAGE_BYTES,
     /// The put is committed.
-    6 Ack(v1::PutAck),
+    6 Ack(v1::PutAck) up to limits::MAX_MESSAGE_BYTES,
     /// The bytes of a segment follow.
-    7 Segment(v1::SegmentStart),
+    7 Segment(v1::SegmentStart) up to limits::MAX_NUMBERS_BYTES,
     /// The request failed.
-    8 Failure(v1::Failure),
+    8 Failure(v1::Failure) up to limits::MAX_MESSAGE_BYTES,
     /// The receiver wants less.
-    9 Adjust(v1::Adjust),
+    9 Adjust(v1::Adjust) up to limits::MAX_NUMBERS_BYTES,
 }
 
 impl Frame {
@@ -116,16 +126,22 @@ impl FrameDecoder {
     /// `Invalid` for a body that is too long or not the message that its kind says, `Incompatible` for an unknown kind.
     /// The stream is of no use afterwards.
     pub fn next_frame(&mut self) -> Result<Option<Frame>> {
-        let Some((&[a, b, c, d, kind], _)) = self.buffer.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-        let body_bytes = u32::from_le_bytes([a, b, c, d]) as usize;
-        if body_bytes > limits::MAX_MESSAGE_BYTES {
-            return Err(Error::invalid(format!("frame of {body_bytes} bytes, at most {}", limits::MAX_MESSAGE_BYTES)));
+        let Some((kind, body_bytes)) = self.header() else { return Ok(None) };
+        let limit = Frame::max_body_bytes(kind)?;
+        if body_bytes > limit {
+            return Err(Error::invalid(format!("frame of kind {kind} has {body_bytes} bytes, at most {limit}")));
         }
         if self.buffer.len().saturating_sub(HEADER_BYTES) < body_bytes {
             return Ok(None);
         }
         self.buffer.advance(HEADER_BYTES);
         Frame::decode(kind, self.buffer.split_to(body_bytes).freeze()).map(Some)
+    }
+
+    /// Kind and length of the body of the next frame, once they are there.
+    fn header(&self) -> Option<(u8, usize)> {
+        let (&[a, b, c, d, kind], _) = self.buffer.split_first_chunk::<HEADER_BYTES>()?;
+        Some((kind, u32::from_le_bytes([a, b, c, d]) as usize))
     }
 
     /// Whether no byte is left over: a stream that ends here ended between two frames.
@@ -177,17 +193,21 @@ impl SegmentDecoder {
     }
 
     fn next_start(&mut self) -> Result<Option<SegmentEvent>> {
-        let start = match self.frames.next_frame()? {
-            None => return Ok(None),
-            Some(Frame::Segment(start)) => start,
-            Some(other) => return Err(Error::invalid(format!("frame {} on a segment stream", other.name()))),
-        };
+        // Before its body is waited for: that of another kind may be long.
+        if let Some((kind, _)) = self.frames.header().filter(|(kind, _)| *kind != SEGMENT_KIND) {
+            return Err(Error::invalid(format!("frame of kind {kind} on a segment stream")));
+        }
+        let Some(Frame::Segment(start)) = self.frames.next_frame()? else { return Ok(None) };
         let (found, limit) = (start.segment_bytes, limits::MAX_SEGMENT_BYTES);
         let in_range = usize::try_from(found).ok().filter(|_| (1..=limit).contains(&found));
         self.remaining =
             Some(in_range.ok_or_else(|| Error::invalid(format!("segment of {found} bytes, at most {limit}")))?);
         Ok(Some(SegmentEvent::Start(start)))
     }
+}
+
+fn unknown(kind: u8) -> Error {
+    Error::new(ErrorKind::Incompatible, format!("unknown frame kind {kind}"))
 }
 
 fn malformed(kind: u8, error: &prost::DecodeError) -> Error {

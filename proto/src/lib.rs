@@ -26,6 +26,7 @@ mod spec;
 mod spec_json;
 pub mod stream;
 pub mod transport;
+mod verify;
 
 pub use assembly::{Assembly, PieceAssembly, ReceivedSegment};
 pub use chain::{ChunkRef, chain};

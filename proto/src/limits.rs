@@ -21,6 +21,12 @@ pub const MAX_SEGMENT_BYTES: u64 = 256 << 20;
 pub const MAX_CHUNK_KV_BYTES: u64 = 16 << 30;
 /// Largest body of a frame or of a gRPC message. A segment's bytes are outside of frames and are cut into pieces in gRPC.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// Largest body of a frame that carries a few numbers.
+pub const MAX_NUMBERS_BYTES: usize = 64;
+/// Most batches of a fetch that are read or under way.
+pub const MAX_FETCH_BATCHES: usize = 32;
+/// No batch of a fetch is begun while those under way have so many bytes: enough to fill a long path.
+pub const FETCH_AHEAD_BYTES: u64 = 32 << 20;
 /// Most `Adjust` frames of a fetch.
 pub const MAX_ADJUSTS: usize = 1 << 16;
 /// Piece of a segment in a gRPC message.

@@ -89,6 +89,8 @@ pub struct ChunkEntry {
     pub num_tokens: u32,
     /// Its level and segments.
     pub content: ChunkContent,
+    /// Number of the put that stored it: at one depot the same instance is the same bytes.
+    pub instance: u64,
 }
 
 /// What a transfer consists of: consecutive chunks, in chain order.
@@ -216,6 +218,7 @@ impl TryFrom<v1::ChunkEntry> for ChunkEntry {
             start_token: message.start_token,
             num_tokens: message.num_tokens,
             content: content.try_into()?,
+            instance: message.instance,
         })
     }
 }
@@ -227,11 +230,17 @@ impl From<&ChunkEntry> for v1::ChunkEntry {
             start_token: chunk.start_token,
             num_tokens: chunk.num_tokens,
             content: Some((&chunk.content).into()),
+            instance: chunk.instance,
         }
     }
 }
 
 impl Manifest {
+    /// The contents of the chunks.
+    pub fn contents(&self) -> Vec<&ChunkContent> {
+        self.chunks.iter().map(|chunk| &chunk.content).collect()
+    }
+
     /// Position after the last token of the last chunk, 0 for no chunks.
     pub fn end_token(&self) -> usize {
         self.chunks.last().map_or(0, |last| (last.start_token as usize).saturating_add(last.num_tokens as usize))

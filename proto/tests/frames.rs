@@ -89,6 +89,10 @@ fn oversized_frames_and_segments_are_refused_before_their_bytes_come() {
     let mut frames = FrameDecoder::default();
     frames.push(&[0xff, 0xff, 0xff, 0xff, 1]);
     assert_eq!(frames.next_frame().unwrap_err().kind(), ErrorKind::Invalid);
+    let adjust_of_65_bytes = [65, 0, 0, 0, 9];
+    let mut frames = FrameDecoder::default();
+    frames.push(&adjust_of_65_bytes);
+    assert_eq!(frames.next_frame().unwrap_err().kind(), ErrorKind::Invalid);
     for size in [0, limits::MAX_SEGMENT_BYTES + 1, u64::MAX] {
         let mut segments = SegmentDecoder::default();
         segments.push(&Frame::Segment(start(size)).to_bytes());
@@ -102,7 +106,7 @@ fn unknown_frames_and_frames_out_of_place_are_refused() {
     frames.push(&[0, 0, 0, 0, 200]);
     assert_eq!(frames.next_frame().unwrap_err().kind(), ErrorKind::Incompatible);
     let mut segments = SegmentDecoder::default();
-    segments.push(&Frame::Need(v1::PutNeed::default()).to_bytes());
+    segments.push(&[0, 0, 0, 1, 5]);
     assert_eq!(segments.next_event().unwrap_err().kind(), ErrorKind::Invalid);
 }
 
@@ -140,6 +144,7 @@ fn hostile_manifests_are_refused() {
         start_token,
         num_tokens,
         content: Some((&content(5)).into()),
+        instance: 1,
     };
     assert!(kvdepot_proto::ChunkEntry::try_from(chunk(0, 0)).is_err());
     let unknown_level = v1::ChunkContent { level: 77, ..(&content(5)).into() };

@@ -77,6 +77,26 @@ impl DepotProcess {
         ConnectOptions::in_data_dir(&self.dir)
     }
 
+    /// Bytes of memory that it has.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"));
+        Ok(1024 * kib.context("no VmRSS")?.trim().parse::<u64>()?)
+    }
+
+    /// Kills it at once, as a crash would, and starts another on the same directory.
+    ///
+    /// # Errors
+    /// When it cannot be waited for, or as [`Self::start`].
+    pub fn restart_after_kill9(self) -> anyhow::Result<Self> {
+        let dir = self.dir.clone();
+        self.kill9()?;
+        Self::start(&dir, &[])
+    }
+
     /// Kills it at once, as a crash would.
     ///
     /// # Errors
@@ -119,7 +139,11 @@ fn wait_until_ready(child: &mut Child, published: &Path) -> anyhow::Result<Endpo
     })
 }
 
-fn poll<T>(what: &str, mut look: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+/// Looks again and again until there is something.
+///
+/// # Errors
+/// Those of `look`, and when nothing is there after a minute.
+pub fn poll<T>(what: &str, mut look: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
     let started = Instant::now();
     while started.elapsed() < DEADLINE {
         if let Some(found) = look()? {

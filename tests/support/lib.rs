@@ -3,9 +3,11 @@
 mod cli;
 mod depot;
 mod kv;
+mod noise;
 mod programs;
 
 pub use cli::{Cli, Outcome};
-pub use depot::DepotProcess;
+pub use depot::{DepotProcess, poll};
 pub use kv::{KvSource, same_dump, spec_of};
+pub use noise::Noise;
 pub use programs::program;

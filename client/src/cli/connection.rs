@@ -15,8 +15,11 @@ pub(super) struct ConnectionArgs {
     #[arg(long, global = true, env = "KVDEPOT_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Longest wait for any single answer or step, in seconds
-    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = some_seconds)]
     timeout: Duration,
+    /// How long a transfer that broke is tried again, in seconds; 0 for never
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    resume_within: Duration,
     /// How KV travels
     #[arg(long, global = true, value_enum, default_value = "auto")]
     transport: TransportArg,
@@ -37,6 +40,7 @@ impl ConnectionArgs {
         let mut options = ConnectOptions::new(self.url()?);
         options.ca = self.ca.clone().or_else(default_certificate);
         options.timeout = self.timeout;
+        options.resume_within = self.resume_within;
         options.transport = match self.transport {
             TransportArg::Auto => TransportChoice::Auto,
             TransportArg::Quic => TransportChoice::Quic,
@@ -62,5 +66,10 @@ fn default_certificate() -> Option<PathBuf> {
 
 fn seconds(text: &str) -> std::result::Result<Duration, String> {
     let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    duration.filter(|duration| !duration.is_zero()).ok_or_else(|| "expected a positive number of seconds".to_owned())
+    duration.ok_or_else(|| "expected a number of seconds".to_owned())
+}
+
+fn some_seconds(text: &str) -> std::result::Result<Duration, String> {
+    let positive = seconds(text).ok().filter(|duration| !duration.is_zero());
+    positive.ok_or_else(|| "expected a positive number of seconds".to_owned())
 }

@@ -1,7 +1,7 @@
 //! Whether what arrives is what was asked for. The depot is not taken at its word: a wrong hit is impossible.
 
 use kvdepot_codec::{Geometry, KvChunk};
-use kvdepot_proto::{ChunkEntry, Manifest, ReceivedSegment, Scope, check_tokens, limits};
+use kvdepot_proto::{ChunkEntry, Manifest, Scope, check_tokens, limits};
 
 use super::{FetchRequest, FetchTarget};
 use crate::{Error, ErrorKind, Result};
@@ -29,21 +29,6 @@ pub(super) fn manifest(request: &FetchRequest, manifest: &Manifest) -> Result<()
         }
         FetchTarget::Chunk(_) => Ok(()),
     }
-}
-
-/// Holds a segment against its manifest, and verifies its checksum.
-pub(crate) fn segment(manifest: &Manifest, segment: &ReceivedSegment) -> Result<()> {
-    let (idx, key) = (segment.chunk_idx, segment.key);
-    let unknown = || Error::invalid(format!("segment of chunk {idx} of {}", manifest.chunks.len()));
-    let chunk = manifest.chunks.get(idx as usize).ok_or_else(unknown)?;
-    let verified = kvdepot_codec::verify(&segment.bytes).map_err(Error::from);
-    let header = verified.map_err(|error| error.context(format!("segment {key:?} of chunk {}", chunk.id)))?;
-    let found = (header.key(), *header.geometry(), header.num_tokens(), header.level());
-    let expected = (key, manifest.spec.geometry, chunk.num_tokens as usize, chunk.content.level);
-    if found != expected {
-        return Err(wrong(format!("segment of chunk {} is {found:?}, the manifest says {expected:?}", chunk.id)));
-    }
-    Ok(())
 }
 
 fn chunk_size(geometry: &Geometry, chunk: &ChunkEntry) -> Result<()> {
@@ -90,7 +75,7 @@ fn wrong(message: String) -> Error {
 mod tests {
     use bytes::Bytes;
     use kvdepot_codec::{Dtype, EncodeOptions, Level, Segment};
-    use kvdepot_proto::{ChunkContent, ChunkId, KvSpec, Rope, SegmentEntry};
+    use kvdepot_proto::{ChunkContent, ChunkId, KvSpec, ReceivedSegment, Rope, SegmentEntry};
 
     use super::*;
 
@@ -121,7 +106,8 @@ mod tests {
             .map(|segment| SegmentEntry { key: segment.key, segment_bytes: segment.bytes.len() as u64 })
             .collect();
         let content = ChunkContent { level, segments: entries };
-        let chunk = ChunkEntry { id: ChunkId::new([9; 32]), start_token: 0, num_tokens: NUM_TOKENS as u32, content };
+        let (id, num_tokens) = (ChunkId::new([9; 32]), NUM_TOKENS as u32);
+        let chunk = ChunkEntry { id, start_token: 0, num_tokens, content, instance: 1 };
         Manifest { spec: spec(), tokens: (0..NUM_TOKENS as u32).collect(), chunks: vec![chunk] }
     }
 
@@ -173,12 +159,12 @@ mod tests {
             leading.chunks[0].content.segments.retain(|segment| segment.key.quality < qualities);
             assert_eq!(manifest(&request, &leading), Ok(()));
             for one in segments.iter().filter(|segment| segment.key.quality < qualities) {
-                assert_eq!(segment(&leading, &received(one)), Ok(()));
+                assert_eq!(leading.verify(&received(one)), Ok(()));
             }
         }
         let [base, refinement] = [0, 1].map(|quality| segments.iter().find(|one| one.key.quality == quality).unwrap());
         let renamed = Segment { key: refinement.key, bytes: base.bytes.clone() };
-        assert_eq!(segment(&stored(Level::Q3), &received(&renamed)).unwrap_err().kind(), ErrorKind::Incompatible);
+        assert_eq!(stored(Level::Q3).verify(&received(&renamed)).unwrap_err().kind(), ErrorKind::Incompatible);
     }
 
     #[test]
@@ -200,13 +186,13 @@ mod tests {
     fn a_segment_is_held_against_manifest_and_checksum() {
         let manifest = stored(Level::Q0);
         let [k, v] = segments(Level::Q0).try_into().unwrap();
-        assert_eq!(segment(&manifest, &received(&k)), Ok(()));
+        assert_eq!(manifest.verify(&received(&k)), Ok(()));
         let swapped = Segment { key: k.key, bytes: v.bytes };
-        assert_eq!(segment(&manifest, &received(&swapped)).unwrap_err().kind(), ErrorKind::Incompatible);
+        assert_eq!(manifest.verify(&received(&swapped)).unwrap_err().kind(), ErrorKind::Incompatible);
         let mut flipped = k.clone();
         *flipped.bytes.last_mut().unwrap() ^= 1;
-        assert_eq!(segment(&manifest, &received(&flipped)).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(manifest.verify(&received(&flipped)).unwrap_err().kind(), ErrorKind::Corrupt);
         let lossy = segments(Level::Q2).remove(0);
-        assert_eq!(segment(&manifest, &received(&lossy)).unwrap_err().kind(), ErrorKind::Incompatible);
+        assert_eq!(manifest.verify(&received(&lossy)).unwrap_err().kind(), ErrorKind::Incompatible);
     }
 }

@@ -1,24 +1,21 @@
 //! Fetch over the control plane: the manifest, then every segment in pieces.
 
-use kvdepot_proto::{Assembly, ChunkContent, Error, PieceAssembly, v1};
+use kvdepot_proto::{Error, PieceAssembly, v1};
 use tonic::Streaming;
 use v1::get_response::Message;
 
-use super::{Delivery, check};
+use super::{Delivery, Transport};
 use crate::{Result, control::Control};
 
-pub(super) async fn fetch(control: &Control, request: v1::FetchRequest, delivery: &mut Delivery<'_>) -> Result<()> {
+pub(super) async fn fetch(control: &Control, delivery: &mut Delivery<'_>) -> Result<()> {
     let mut depot = control.depot();
-    let mut stream = control.answer(depot.get(request)).await?;
-    let manifest = match next(control, &mut stream).await? {
-        Some(Message::Manifest(manifest)) => delivery.begin(manifest)?,
+    let mut stream = control.answer(depot.get(delivery.request(0))).await?;
+    let (manifest, due) = match next(control, &mut stream).await? {
+        Some(Message::Manifest(manifest)) => delivery.begin(manifest, Transport::Grpc)?,
         Some(Message::Piece(_)) => return Err(Error::invalid("the depot's answer does not begin with a manifest")),
         None => return Err(Error::invalid("the depot's answer is empty")),
     };
-    let max_qualities = delivery.wants().max_qualities();
-    let contents: Vec<ChunkContent> =
-        manifest.chunks.iter().map(|chunk| chunk.content.leading(max_qualities)).collect();
-    let mut pieces = PieceAssembly::new(Assembly::new((0..).zip(&contents)));
+    let mut pieces = PieceAssembly::new(due.wanted().collect());
     while !pieces.is_complete() {
         let piece = match next(control, &mut stream).await? {
             Some(Message::Piece(piece)) => piece,
@@ -26,7 +23,7 @@ pub(super) async fn fetch(control: &Control, request: v1::FetchRequest, delivery
             None => return Err(Error::invalid("the depot's answer ends before its last segment")),
         };
         if let Some(segment) = pieces.push(piece)? {
-            check::segment(&manifest, &segment)?;
+            manifest.verify(&segment)?;
             delivery.segment(&segment)?;
         }
     }

@@ -5,7 +5,7 @@ mod decode;
 mod delivery;
 mod grpc;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kvdepot_proto::stream::{SendOrder, Wants};
 use kvdepot_proto::{ChunkId, Manifest, ReceivedSegment, Scope, v1};
@@ -14,7 +14,6 @@ use tokio::sync::watch;
 
 use crate::{Client, Result, data_plane::Route};
 
-pub(crate) use check::segment as verify;
 pub use decode::{FetchProgress, FetchedKv};
 pub(crate) use delivery::Delivery;
 
@@ -27,7 +26,7 @@ pub struct FetchRequest {
     pub what: FetchTarget,
     /// Leading chunks that the caller holds already.
     pub skip_chunks: u32,
-    /// In which order segments come, over QUIC: gRPC sends chunk by chunk from the first one.
+    /// In which order segments are sent.
     pub order: SendOrder,
     /// What is wanted; [`Client::fetch_steered`] can take more back.
     pub wants: Wants,
@@ -42,7 +41,8 @@ pub enum FetchTarget {
     Chunk(ChunkId),
 }
 
-/// What a fetch hands to its caller: the manifest once, then every segment of it once, in the order of arrival.
+/// What a fetch hands to its caller: the manifest once, then every segment of it once, in the order of arrival, however often its
+/// connection breaks.
 #[derive(Debug, Clone, Copy)]
 pub enum FetchEvent<'a> {
     /// What will come. Checked against the request.
@@ -52,7 +52,7 @@ pub enum FetchEvent<'a> {
 }
 
 /// What a fetch came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FetchReport {
     /// Chunks received.
     pub chunks: usize,
@@ -60,8 +60,10 @@ pub struct FetchReport {
     pub segments: usize,
     /// Bytes of those.
     pub payload_bytes: u64,
-    /// How they travelled.
+    /// How they travelled, the last ones at least.
     pub transport: Transport,
+    /// How often the fetch went on after its connection broke.
+    pub resumed: usize,
     /// From the request to the last segment.
     pub elapsed: Duration,
     /// From the request to the first segment; the same as `elapsed` when there is none.
@@ -69,10 +71,11 @@ pub struct FetchReport {
 }
 
 /// How KV travelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// The QUIC data plane.
+    #[default]
     Quic,
     /// The control plane.
     Grpc,
@@ -93,20 +96,19 @@ impl FetchRequest {
         Self { scope: None, what, skip_chunks: 0, order: SendOrder::default(), wants: Wants::default() }
     }
 
-    fn message(&self, transfer_id: u64) -> v1::FetchRequest {
+    /// What it names, and in which order.
+    fn message(&self) -> v1::FetchRequest {
         let (tokens, chunk_id) = match &self.what {
             FetchTarget::Tokens(tokens) => (tokens.clone(), Vec::new()),
             FetchTarget::Chunk(id) => (Vec::new(), (*id).into()),
         };
-        let scope = self.scope.as_ref().map(Into::into);
         v1::FetchRequest {
-            scope,
+            scope: self.scope.as_ref().map(Into::into),
             tokens,
             chunk_id,
             skip_chunks: self.skip_chunks,
-            transfer_id,
             order: v1::SendOrder::from(self.order).into(),
-            max_qualities: self.wants.max_qualities().into(),
+            ..v1::FetchRequest::default()
         }
     }
 }
@@ -117,11 +119,15 @@ impl Client {
     ///
     /// While `on_segment` runs, nothing more is taken from the network: that is the back-pressure.
     ///
+    /// A fetch whose connection breaks, or whose daemon is restarted, is tried again for
+    /// [`ConnectOptions::resume_within`](crate::ConnectOptions::resume_within), and only what was not handed over is asked for.
+    ///
     /// # Errors
-    /// `NotFound` when the named chunk is not stored; `Incompatible` when what is stored is not what `request`
+    /// `NotFound` when the named chunk is not stored, or when what the manifest promised was removed or replaced while the
+    /// connection was broken; `Incompatible` when what is stored is not what `request`
     /// expects; `Corrupt` when a segment fails its checksum; `Unavailable` when the depot does not answer or the
-    /// transfer stands still: what was handed over stays good, and a new request may skip its whole chunks. Errors of
-    /// `on_segment` end the fetch.
+    /// transfer stands still. After any error what was handed over stays good, and a new request may skip its whole chunks.
+    /// Errors of `on_segment` end the fetch.
     ///
     /// # Cancel safety
     /// Dropping the future ends the transfer; the client stays usable.
@@ -136,7 +142,7 @@ impl Client {
 
     /// [`Self::fetch`], for a caller that may want less and less while it receives: what `wants` says, beside what the request
     /// does. Chunks are numbered as in the manifest. Over QUIC the depot is told and stops sending the rest, and what comes
-    /// all the same is not handed over; over gRPC the quality layers that the request wants come of all chunks.
+    /// all the same is not handed over; over gRPC what was wanted when the request was sent comes.
     ///
     /// # Errors
     /// As [`Self::fetch`].
@@ -146,23 +152,39 @@ impl Client {
     pub async fn fetch_steered(
         &self,
         request: &FetchRequest,
-        wants: watch::Receiver<Wants>,
+        mut wants: watch::Receiver<Wants>,
         mut on_segment: impl FnMut(FetchEvent<'_>) -> Result<()> + Send,
     ) -> Result<FetchReport> {
         check::request(request)?;
         let mut delivery = Delivery::new(request, &mut on_segment);
-        let transport = match self.data_plane.route().await? {
+        let mut retries = self.data_plane.retries();
+        loop {
+            delivery.adjust(*wants.borrow_and_update());
+            let segments_before = delivery.segments();
+            let Err(error) = self.fetch_once(&mut delivery, &mut wants).await else { break };
+            if delivery.is_refused() {
+                return Err(error);
+            }
+            if delivery.segments() > segments_before {
+                retries.progressed();
+            }
+            let pause = retries.pause_after(error, Instant::now())?;
+            if !delivery.pause(pause, &mut wants).await {
+                break;
+            }
+        }
+        Ok(delivery.report())
+    }
+
+    /// Fetches what is missing over one connection.
+    async fn fetch_once(&self, delivery: &mut Delivery<'_>, wants: &mut watch::Receiver<Wants>) -> Result<()> {
+        match self.data_plane.route().await? {
             Route::Quic(connection) => {
-                let message = request.message(connection.next_transfer_id());
-                self.data_plane.watched(&connection, connection.fetch(message, wants, &mut delivery)).await?;
+                self.data_plane.watched(&connection, connection.fetch(wants, delivery)).await?;
                 self.data_plane.give_back(connection);
-                Transport::Quic
+                Ok(())
             }
-            Route::Grpc => {
-                grpc::fetch(&self.control, request.message(0), &mut delivery).await?;
-                Transport::Grpc
-            }
-        };
-        Ok(delivery.report(transport))
+            Route::Grpc => grpc::fetch(&self.control, delivery).await,
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 mod grpc;
 
+use std::time::Instant;
+
 use kvdepot_codec::{Level, Segment};
 use kvdepot_proto::{ChunkContent, ChunkId, Scope, SegmentEntry, check_tokens, v1};
 
@@ -21,7 +23,7 @@ pub struct EncodedChunk {
 pub struct PutProgress {
     /// Bytes sent.
     pub sent_bytes: u64,
-    /// Bytes of the chunks that the depot lacks.
+    /// The same, and those of the chunks that the depot lacks still.
     pub total_bytes: u64,
 }
 
@@ -30,14 +32,16 @@ pub struct PutProgress {
 pub struct PutReport {
     /// Ids of all chunks of the context, in chain order.
     pub chunk_ids: Vec<ChunkId>,
-    /// Chunks that this put added; the rest were stored before.
+    /// Chunks that this put added; the rest were stored before. After an acknowledgement that was lost, all were.
     pub new_chunks: usize,
     /// Bytes of those.
     pub new_bytes: u64,
-    /// Bytes that were sent.
+    /// Bytes that were sent, again ones included.
     pub sent_bytes: u64,
-    /// How they travelled.
+    /// How they travelled, the last ones at least.
     pub transport: Transport,
+    /// How often the put was announced again after its connection broke.
+    pub resumed: usize,
 }
 
 impl Client {
@@ -46,6 +50,9 @@ impl Client {
     ///
     /// `tokens` are all tokens of the context; `chunks` has one entry for each run of
     /// [`Usage::chunk_tokens`](crate::Usage::chunk_tokens) of them, from position 0.
+    ///
+    /// A put whose connection breaks, or whose daemon is restarted, before it is acknowledged is announced again for
+    /// [`ConnectOptions::resume_within`](crate::ConnectOptions::resume_within); what the depot has by then is not sent again.
     ///
     /// # Errors
     /// `Invalid` when the chunks do not fit the tokens, or are lossy and the scope is not; `Busy` when the depot has no
@@ -61,28 +68,42 @@ impl Client {
         mut progress: impl FnMut(PutProgress) + Send,
     ) -> Result<PutReport> {
         check_tokens(tokens)?;
-        let contents: Vec<_> = chunks.iter().map(|chunk| (&chunk.content()).into()).collect();
-        let announce = |transfer_id| v1::PutAnnounce {
+        let announce = v1::PutAnnounce {
             scope: Some(scope.into()),
             tokens: tokens.to_vec(),
-            contents: contents.clone(),
-            transfer_id,
+            contents: chunks.iter().map(|chunk| (&chunk.content()).into()).collect(),
+            transfer_id: 0,
         };
         let mut sending = Sending::new(chunks, &mut progress);
-        let (ack, transport) = match self.data_plane.route().await? {
+        let mut retries = self.data_plane.retries();
+        loop {
+            match self.put_once(scope, &announce, &mut sending).await {
+                Ok((ack, transport)) => return sending.report(ack, transport),
+                Err(error) => tokio::time::sleep(retries.pause_after(error, Instant::now())?).await,
+            }
+        }
+    }
+
+    /// Announces the put and sends what the depot lacks, over one connection.
+    async fn put_once(
+        &self,
+        scope: &Scope,
+        announce: &v1::PutAnnounce,
+        sending: &mut Sending<'_>,
+    ) -> Result<(v1::PutAck, Transport)> {
+        match self.data_plane.route().await? {
             Route::Quic(connection) => {
-                let put = connection.put(announce(connection.next_transfer_id()), &mut sending);
-                let ack = self.data_plane.watched(&connection, put).await?;
+                let announce = v1::PutAnnounce { transfer_id: connection.next_transfer_id(), ..announce.clone() };
+                let ack = self.data_plane.watched(&connection, connection.put(announce, sending)).await?;
                 self.data_plane.give_back(connection);
-                (ack, Transport::Quic)
+                Ok((ack, Transport::Quic))
             }
             Route::Grpc => {
-                let stored = self.matches(scope, tokens).await?.chunks.len();
-                sending.need((0..).take(chunks.len()).skip(stored).collect())?;
-                (grpc::put(&self.control, announce(0), &mut sending).await?, Transport::Grpc)
+                let stored = self.matches(scope, &announce.tokens).await?.chunks.len();
+                sending.need((0..).take(announce.contents.len()).skip(stored).collect())?;
+                Ok((grpc::put(&self.control, announce.clone(), sending).await?, Transport::Grpc))
             }
-        };
-        report(ack, sending.progress.sent_bytes, transport)
+        }
     }
 }
 
@@ -98,13 +119,16 @@ impl EncodedChunk {
 pub(crate) struct Sending<'a> {
     chunks: &'a [EncodedChunk],
     missing: Vec<u32>,
+    /// How often the depot said what it lacks.
+    announced: usize,
     progress: PutProgress,
     on_progress: &'a mut (dyn FnMut(PutProgress) + Send + 'a),
 }
 
 impl<'a> Sending<'a> {
     fn new(chunks: &'a [EncodedChunk], on_progress: &'a mut (dyn FnMut(PutProgress) + Send + 'a)) -> Self {
-        Self { chunks, missing: Vec::new(), progress: PutProgress { sent_bytes: 0, total_bytes: 0 }, on_progress }
+        let progress = PutProgress { sent_bytes: 0, total_bytes: 0 };
+        Self { chunks, missing: Vec::new(), announced: 0, progress, on_progress }
     }
 
     /// Learns which chunks the depot lacks.
@@ -113,7 +137,9 @@ impl<'a> Sending<'a> {
             return Err(Error::invalid(format!("the depot lacks chunk {idx} of {}", self.chunks.len())));
         }
         self.missing = missing;
-        self.progress.total_bytes = self.missing().iter().map(|(_, chunk)| chunk.content().stored_bytes()).sum();
+        self.announced += 1;
+        let missing_bytes: u64 = self.missing().iter().map(|(_, chunk)| chunk.content().stored_bytes()).sum();
+        self.progress.total_bytes = self.progress.sent_bytes + missing_bytes;
         (self.on_progress)(self.progress);
         Ok(())
     }
@@ -128,14 +154,15 @@ impl<'a> Sending<'a> {
         self.progress.sent_bytes += bytes as u64;
         (self.on_progress)(self.progress);
     }
-}
 
-fn report(ack: v1::PutAck, sent_bytes: u64, transport: Transport) -> Result<PutReport> {
-    Ok(PutReport {
-        chunk_ids: ack.chunk_ids.iter().map(|id| ChunkId::from_slice(id)).collect::<Result<_>>()?,
-        new_chunks: ack.new_chunks as usize,
-        new_bytes: ack.new_bytes,
-        sent_bytes,
-        transport,
-    })
+    fn report(&self, ack: v1::PutAck, transport: Transport) -> Result<PutReport> {
+        Ok(PutReport {
+            chunk_ids: ack.chunk_ids.iter().map(|id| ChunkId::from_slice(id)).collect::<Result<_>>()?,
+            new_chunks: ack.new_chunks as usize,
+            new_bytes: ack.new_bytes,
+            sent_bytes: self.progress.sent_bytes,
+            transport,
+            resumed: self.announced.saturating_sub(1),
+        })
+    }
 }

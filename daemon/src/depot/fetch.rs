@@ -81,7 +81,7 @@ impl Outgoing {
 
     /// The contents of the chunks of the manifest.
     pub(crate) fn contents(&self) -> Vec<&ChunkContent> {
-        self.manifest.chunks.iter().map(|chunk| &chunk.content).collect()
+        self.manifest.contents()
     }
 
     /// Reads and verifies some segments of the chunk at `chunk_idx` of the manifest, in the order given.
@@ -148,7 +148,13 @@ pub(super) fn manifest(spec: KvSpec, chunks: &[(ChunkId, ChunkRow)]) -> Manifest
 
 /// A stored chunk as messages name it.
 pub(super) fn entry(id: &ChunkId, row: &ChunkRow) -> ChunkEntry {
-    ChunkEntry { id: *id, start_token: row.start_token, num_tokens: row.num_tokens(), content: row.content.clone() }
+    ChunkEntry {
+        id: *id,
+        start_token: row.start_token,
+        num_tokens: row.num_tokens(),
+        content: row.content.clone(),
+        instance: row.instance,
+    }
 }
 
 impl StoredPrefix {

@@ -51,7 +51,7 @@ impl depot_server::Depot for DepotService {
         let asked = wire::FetchAsked::try_from(request.into_inner())?;
         let depot = Arc::clone(&self.depot);
         let outgoing = blocking(move || depot.fetch(asked.target, asked.skip_chunks)).await?;
-        Ok(Response::new(ReceiverStream::new(transfer::get(outgoing, asked.wants))))
+        Ok(Response::new(ReceiverStream::new(transfer::get(outgoing, asked.share))))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kvdepot_codec::SegmentKey;
-use kvdepot_proto::stream::Wants;
+use kvdepot_proto::stream::{Share, by_chunk};
 use kvdepot_proto::v1::{get_response, put_request};
 use kvdepot_proto::{Announce, Assembly, Error, PieceAssembly, Result, limits, v1};
 use tokio::sync::mpsc;
@@ -57,13 +56,13 @@ async fn next_message(requests: &mut Streaming<v1::PutRequest>) -> Result<Option
     }
 }
 
-/// Sends a context; the sender ends when the receiver goes away.
-pub(super) fn get(outgoing: Outgoing, wants: Wants) -> mpsc::Receiver<std::result::Result<v1::GetResponse, Status>> {
+/// Sends the share of a context; the sender ends when the receiver goes away.
+pub(super) fn get(outgoing: Outgoing, share: Share) -> mpsc::Receiver<std::result::Result<v1::GetResponse, Status>> {
     let (messages, receiver) = mpsc::channel(WAITING_MESSAGES);
     tokio::spawn(async move {
         let started = Instant::now();
         let chunks = outgoing.manifest().chunks.len();
-        match send_all(outgoing, wants, &messages).await {
+        match send_all(outgoing, share, &messages).await {
             Ok(payload_bytes) => {
                 let millis = started.elapsed().as_millis();
                 tracing::info!(chunks, payload_bytes, millis, "get over gRPC");
@@ -80,7 +79,7 @@ pub(super) fn get(outgoing: Outgoing, wants: Wants) -> mpsc::Receiver<std::resul
 
 async fn send_all(
     outgoing: Outgoing,
-    wants: Wants,
+    share: Share,
     messages: &mpsc::Sender<std::result::Result<v1::GetResponse, Status>>,
 ) -> Result<u64> {
     let outgoing = Arc::new(outgoing);
@@ -90,16 +89,18 @@ async fn send_all(
     };
     send(get_response::Message::Manifest(outgoing.manifest().into())).await?;
     let mut payload_bytes = 0;
-    for (chunk_idx, chunk) in (0u32..).zip(&outgoing.manifest().chunks) {
-        let wanted = chunk.content.leading(wants.max_qualities());
-        let keys: Vec<SegmentKey> = wanted.segments.iter().map(|segment| segment.key).collect();
-        let reader = Arc::clone(&outgoing);
-        for segment in blocking(move || reader.read_segments(chunk_idx, &keys)).await? {
-            payload_bytes += segment.bytes.len() as u64;
-            for piece in pieces(chunk_idx, &segment) {
-                send(get_response::Message::Piece(piece)).await?;
+    let mut sender = share.of(outgoing.manifest());
+    while let Some((batch, segments)) = sender.next_batch(&outgoing.contents()) {
+        for (chunk_idx, keys) in by_chunk(&segments) {
+            let reader = Arc::clone(&outgoing);
+            for segment in blocking(move || reader.read_segments(chunk_idx, &keys)).await? {
+                payload_bytes += segment.bytes.len() as u64;
+                for piece in pieces(chunk_idx, &segment) {
+                    send(get_response::Message::Piece(piece)).await?;
+                }
             }
         }
+        sender.sent(batch);
     }
     Ok(payload_bytes)
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvdepot_codec::SegmentKey;
 use kvdepot_proto::frame::{Frame, FrameDecoder};
-use kvdepot_proto::stream::{BatchId, FetchSender, SegmentRef, Wants};
+use kvdepot_proto::stream::{BatchId, FetchSender, SegmentRef, Wants, by_chunk};
 use kvdepot_proto::{Error, ErrorKind, Result, limits, v1};
 use quinn::{RecvStream, SendStream};
 use tokio::sync::oneshot;
@@ -17,11 +16,6 @@ use super::frames::{SegmentStream, gone, read_frame, write_frame};
 use crate::blocking::{blocking, flatten};
 use crate::depot::Outgoing;
 use crate::wire::FetchAsked;
-
-/// Most batches that are read or on their way at a time.
-const MAX_BATCHES: usize = 32;
-/// No batch is begun while those on their way have this many bytes: enough to fill a long path.
-const AHEAD_BYTES: u64 = 32 << 20;
 
 /// Answers a fetch up to its last segment.
 ///
@@ -38,8 +32,8 @@ pub(super) async fn serve(
     let depot = Arc::clone(&session.depot);
     let outgoing = Arc::new(blocking(move || depot.fetch(asked.target, asked.skip_chunks)).await?);
     write_frame(send, Frame::Manifest(outgoing.manifest().into())).await?;
-    let sender = FetchSender::new(asked.order, &outgoing.contents(), asked.wants);
-    let fetch = Fetch { session, transfer_id, outgoing, sender, under_way: BTreeMap::new(), tasks: JoinSet::new() };
+    let sender = asked.share.of(outgoing.manifest());
+    let fetch = Fetch { session, transfer_id, outgoing, sender, resets: BTreeMap::new(), tasks: JoinSet::new() };
     let stopped = send.stopped();
     tokio::select! {
         sent = fetch.run(adjusts) => sent,
@@ -86,15 +80,9 @@ struct Fetch<'s> {
     transfer_id: u64,
     outgoing: Arc<Outgoing>,
     sender: FetchSender,
-    under_way: BTreeMap<BatchId, UnderWay>,
+    /// Of the batches that are read or on their way: dropped, they reset the stream.
+    resets: BTreeMap<BatchId, oneshot::Sender<()>>,
     tasks: JoinSet<Result<Sent>>,
-}
-
-/// A batch that is read or on its way.
-struct UnderWay {
-    batch_bytes: u64,
-    /// Resets its stream.
-    _reset: oneshot::Sender<()>,
 }
 
 /// What was sent of a batch.
@@ -115,14 +103,14 @@ impl Fetch<'_> {
                 Some(sent) = self.tasks.join_next() => {
                     let Sent { id, done: batch } = flatten(sent)?;
                     self.sender.sent(id);
-                    self.under_way.remove(&id);
+                    self.resets.remove(&id);
                     done.segments += batch.segments;
                     done.payload_bytes += batch.payload_bytes;
                 }
                 wants = adjusts.next() => {
                     let wants = wants?;
                     let unwanted = self.sender.adjust(wants.first_chunk(), wants.max_qualities(), &self.outgoing.contents());
-                    unwanted.iter().for_each(|id| _ = self.under_way.remove(id));
+                    unwanted.iter().for_each(|id| _ = self.resets.remove(id));
                 }
             }
         }
@@ -131,23 +119,13 @@ impl Fetch<'_> {
     /// Begins batches for as long as there is room.
     fn begin_batches(&mut self) {
         let contents = self.outgoing.contents();
-        let bytes_under_way =
-            |fetch: &BTreeMap<BatchId, UnderWay>| fetch.values().map(|batch| batch.batch_bytes).sum::<u64>();
-        while self.under_way.len() < MAX_BATCHES && bytes_under_way(&self.under_way) < AHEAD_BYTES {
-            let Some((id, segments)) = self.sender.next_batch(&contents) else { break };
+        while let Some((id, segments)) = self.sender.next_batch(&contents) {
             let (reset, unwanted) = oneshot::channel();
-            let batch_bytes = segments.iter().map(|segment| contents_bytes(&contents, *segment)).sum();
-            self.under_way.insert(id, UnderWay { batch_bytes, _reset: reset });
+            self.resets.insert(id, reset);
             let (session, outgoing) = (self.session.clone(), Arc::clone(&self.outgoing));
             self.tasks.spawn(send_batch(session, self.transfer_id, outgoing, id, segments, unwanted));
         }
     }
-}
-
-fn contents_bytes(contents: &[&kvdepot_proto::ChunkContent], segment: SegmentRef) -> u64 {
-    let content = contents.get(segment.chunk_idx as usize);
-    let mut entries = content.into_iter().flat_map(|content| &content.segments);
-    entries.find(|entry| entry.key == segment.key).map_or(0, |entry| entry.segment_bytes)
 }
 
 /// Sends a batch, or what of it is out when it is `unwanted`: its sender drops that.
@@ -182,9 +160,7 @@ async fn write_batch(
     segments: Vec<SegmentRef>,
 ) -> Result<v1::FetchDone> {
     let mut done = v1::FetchDone::default();
-    for of_chunk in segments.chunk_by(|a, b| a.chunk_idx == b.chunk_idx) {
-        let Some(chunk_idx) = of_chunk.first().map(|segment| segment.chunk_idx) else { continue };
-        let keys: Vec<SegmentKey> = of_chunk.iter().map(|segment| segment.key).collect();
+    for (chunk_idx, keys) in by_chunk(&segments) {
         let reader = Arc::clone(&outgoing);
         for segment in blocking(move || reader.read_segments(chunk_idx, &keys)).await? {
             done.segments += 1;

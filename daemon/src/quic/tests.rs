@@ -16,8 +16,8 @@ use super::frames::read_frame;
 use crate::daemon::Daemon;
 use crate::testing::*;
 
-/// A connection that trusts the daemon's certificate.
-async fn connect(daemon: &Daemon) -> (Endpoint, Connection) {
+/// Settings that trust the daemon's certificate.
+fn client_config(daemon: &Daemon) -> ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&daemon.endpoints().ca).unwrap()).unwrap();
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -25,7 +25,14 @@ async fn connect(daemon: &Daemon) -> (Endpoint, Connection) {
         rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
     let mut crypto = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
     crypto.alpn_protocols = vec![ALPN.to_vec()];
-    let config = ClientConfig::new(std::sync::Arc::new(QuicClientConfig::try_from(crypto).unwrap()));
+    ClientConfig::new(std::sync::Arc::new(QuicClientConfig::try_from(crypto).unwrap()))
+}
+
+async fn connect(daemon: &Daemon) -> (Endpoint, Connection) {
+    connect_with(daemon, client_config(daemon)).await
+}
+
+async fn connect_with(daemon: &Daemon, config: ClientConfig) -> (Endpoint, Connection) {
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let address: SocketAddr = daemon.endpoints().quic.parse().unwrap();
     let connection = endpoint.connect_with(config, address, "localhost").unwrap().await.unwrap();
@@ -176,6 +183,48 @@ async fn a_fetch_resumes_after_the_chunks_that_the_receiver_has() {
     daemon.shutdown().await.unwrap();
 }
 
+/// Held bits of a chunk: `segments` is the first byte of them.
+fn held(chunk_idx: u32, instance: u64, segments: u8) -> v1::HeldChunk {
+    v1::HeldChunk { chunk_idx, instance, segments: vec![segments] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_sends_what_is_not_held_of_the_instance_that_is_stored() {
+    let dir = tempdir().unwrap();
+    let daemon = start(dir.path()).await;
+    let context = exact_context(tokens(1, 3 * CHUNK_TOKENS));
+    let (_endpoint, connection) = connect(&daemon).await;
+    put_over_quic(&connection, &context, 1).await;
+    let (manifest, _) = fetch_over_quic(&connection, fetch_request(&context, 2)).await;
+    let instance = manifest.chunks[0].instance;
+    // Two of four segments, all, and some of another chunk that had the same name.
+    let held = vec![held(0, instance, 0b0101), held(1, instance, 0b1111), held(2, instance + 1, 0b1111)];
+    let request = v1::FetchRequest { held, ..fetch_request(&context, 3) };
+    let mut request = Request::open(&connection, Frame::Fetch(request)).await;
+    let Frame::Manifest(again) = request.answer().await else { panic!("the manifest comes first") };
+    assert_eq!(Manifest::try_from(again).unwrap(), manifest, "it has what is held, too");
+    let Frame::FetchDone(done) = request.answer().await else { panic!("the end comes last") };
+    assert_eq!(done.segments, 2 + 4);
+    daemon.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_changes_its_address_keeps_its_connection() {
+    let dir = tempdir().unwrap();
+    let daemon = start(dir.path()).await;
+    let context = exact_context(tokens(1, 10 * CHUNK_TOKENS));
+    let (endpoint, connection) = connect(&daemon).await;
+    put_over_quic(&connection, &context, 1).await;
+    for transfer_id in 2..5 {
+        let before = endpoint.local_addr().unwrap();
+        endpoint.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        assert_ne!(endpoint.local_addr().unwrap(), before);
+        let (_, segments) = fetch_over_quic(&connection, fetch_request(&context, transfer_id)).await;
+        assert_eq!(segments, context.segments);
+    }
+    daemon.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_miss_is_an_empty_manifest() {
     let dir = tempdir().unwrap();
@@ -225,8 +274,9 @@ async fn requests_that_make_no_sense_fail_with_a_reason() {
     let (_endpoint, connection) = connect(&daemon).await;
     let absent = v1::FetchRequest { chunk_id: vec![5; 32], ..v1::FetchRequest::default() };
     let cases = [
-        (Frame::Fetch(absent), ErrorKind::NotFound),
+        (Frame::Fetch(absent.clone()), ErrorKind::NotFound),
         (Frame::Fetch(v1::FetchRequest::default()), ErrorKind::Invalid),
+        (Frame::Fetch(v1::FetchRequest { held: vec![held(0, 1, 1); 2], ..absent }), ErrorKind::Invalid),
         (Frame::Announce(v1::PutAnnounce::default()), ErrorKind::Invalid),
         (Frame::Need(v1::PutNeed::default()), ErrorKind::Invalid),
     ];
@@ -239,8 +289,39 @@ async fn requests_that_make_no_sense_fail_with_a_reason() {
     let (mut send, receive) = connection.open_bi().await.unwrap();
     send.write_all(&[0xff; 64]).await.unwrap();
     let mut garbage = Request { send, receive, decoder: FrameDecoder::default() };
-    assert_eq!(garbage.failure().await.kind(), ErrorKind::Invalid);
+    assert_eq!(garbage.failure().await.kind(), ErrorKind::Incompatible);
     garbage.send.finish().unwrap();
+    daemon.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_out_of_place_ends_a_fetch_in_progress_and_not_its_connection() {
+    let dir = tempdir().unwrap();
+    let daemon = start(dir.path()).await;
+    let context = exact_context(tokens(1, 3 * CHUNK_TOKENS));
+    // A receiver that lets no stream be opened: its fetches go on until something ends them.
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_concurrent_uni_streams(0u8.into());
+    let mut config = client_config(&daemon);
+    config.transport_config(std::sync::Arc::new(transport));
+    let (_endpoint, connection) = connect_with(&daemon, config).await;
+    assert_eq!(put_over_quic(&connection, &context, 1).await.new_chunks, 3);
+    let adjust = |max_qualities| Frame::Adjust(v1::Adjust { first_chunk: 0, max_qualities }).to_bytes();
+    let cases = [
+        (Frame::Need(v1::PutNeed::default()).to_bytes(), ErrorKind::Invalid),
+        (Frame::Fetch(fetch_request(&context, 9)).to_bytes(), ErrorKind::Invalid),
+        (adjust(200), ErrorKind::Invalid),
+        (vec![65, 0, 0, 0, 9].into(), ErrorKind::Invalid),
+        (vec![0xff; 5].into(), ErrorKind::Incompatible),
+    ];
+    for (transfer_id, (bytes, kind)) in (2..).zip(cases) {
+        let mut request = Request::open(&connection, Frame::Fetch(fetch_request(&context, transfer_id))).await;
+        assert!(matches!(request.answer().await, Frame::Manifest(_)));
+        request.send.write_all(&adjust(1)).await.unwrap();
+        request.send.write_all(&bytes).await.unwrap();
+        assert_eq!(request.failure().await.kind(), kind, "{bytes:?}");
+    }
+    assert_eq!(put_over_quic(&connection, &context, 99).await.new_chunks, 0);
     daemon.shutdown().await.unwrap();
 }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use kvdepot_codec::{Level, SegmentKey};
 
-use crate::{ChunkContent, Error, ErrorKind, Result, v1};
+use super::Held;
+use crate::{ChunkContent, Error, ErrorKind, ReceivedSegment, Result, SegmentEntry, v1};
 
 /// In which order segments are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,6 +56,20 @@ pub struct SegmentRef {
     pub key: SegmentKey,
 }
 
+impl From<&ReceivedSegment> for SegmentRef {
+    fn from(segment: &ReceivedSegment) -> Self {
+        Self { chunk_idx: segment.chunk_idx, key: segment.key }
+    }
+}
+
+/// The runs of segments of the same chunk.
+pub fn by_chunk(segments: &[SegmentRef]) -> impl Iterator<Item = (u32, Vec<SegmentKey>)> {
+    segments.chunk_by(|a, b| a.chunk_idx == b.chunk_idx).filter_map(|of_chunk| {
+        let keys = of_chunk.iter().map(|segment| segment.key).collect();
+        Some((of_chunk.first()?.chunk_idx, keys))
+    })
+}
+
 /// Segments that are sent on one stream: some quality layers of a chunk, or of a layer group of all chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -67,19 +82,29 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The segments, in order: by chunk, then quality layer, layer group and side.
-    pub fn segments<'a>(&'a self, chunks: &'a [&ChunkContent]) -> impl Iterator<Item = SegmentRef> + 'a {
+    /// The segments that are not held, in order: by chunk, then quality layer, layer group and side. With each its bytes.
+    pub fn segments<'a>(
+        &'a self,
+        chunks: &'a [&ChunkContent],
+        held: &'a Held,
+    ) -> impl Iterator<Item = (SegmentRef, u64)> + 'a {
         self.chunks.clone().flat_map(move |chunk_idx| {
             let content = chunks.get(chunk_idx as usize);
-            let mut keys: Vec<SegmentKey> = content
+            let mut segments: Vec<SegmentEntry> = content
                 .into_iter()
-                .flat_map(|content| content.segments.iter().map(|segment| segment.key))
-                .filter(|key| self.qualities.contains(&key.quality))
-                .filter(|key| self.layer_group.is_none_or(|group| group == key.layer_group))
+                .flat_map(|content| content.segments.iter().enumerate())
+                .filter(|(position, segment)| self.has(segment.key) && !held.has(chunk_idx, *position))
+                .map(|(_, segment)| *segment)
                 .collect();
-            keys.sort_unstable();
-            keys.into_iter().map(move |key| SegmentRef { chunk_idx, key })
+            segments.sort_unstable_by_key(|segment| segment.key);
+            segments
+                .into_iter()
+                .map(move |SegmentEntry { key, segment_bytes }| (SegmentRef { chunk_idx, key }, segment_bytes))
         })
+    }
+
+    fn has(&self, key: SegmentKey) -> bool {
+        self.qualities.contains(&key.quality) && self.layer_group.is_none_or(|group| group == key.layer_group)
     }
 }
 
@@ -129,7 +154,6 @@ mod tests {
     use kvdepot_codec::Side;
 
     use super::*;
-    use crate::SegmentEntry;
 
     const ALL: [SendOrder; 4] =
         [SendOrder::Chunks, SendOrder::ChunksFromBack, SendOrder::BaseFirstFromBack, SendOrder::Layers];
@@ -147,10 +171,17 @@ mod tests {
         ChunkContent { level: Level::Q3, segments: keys.map(|key| SegmentEntry { key, segment_bytes: 7 }).collect() }
     }
 
+    fn segments_of(order: SendOrder, chunks: &[&ChunkContent]) -> Vec<SegmentRef> {
+        let held = Held::default();
+        let of_batch = |batch: &Batch| batch.segments(chunks, &held).map(|(segment, _)| segment).collect::<Vec<_>>();
+        batches(order, chunks).iter().flat_map(of_batch).collect()
+    }
+
     fn order_of(order: SendOrder, chunks: &[&ChunkContent]) -> Vec<(u32, u8, u16)> {
-        let segments: Vec<SegmentRef> =
-            batches(order, chunks).iter().flat_map(|batch| batch.segments(chunks).collect::<Vec<_>>()).collect();
-        segments.iter().map(|segment| (segment.chunk_idx, segment.key.quality, segment.key.layer_group)).collect()
+        segments_of(order, chunks)
+            .iter()
+            .map(|segment| (segment.chunk_idx, segment.key.quality, segment.key.layer_group))
+            .collect()
     }
 
     #[test]
@@ -158,15 +189,15 @@ mod tests {
         let content = layered();
         let chunks = [&content, &content, &content];
         for order in ALL {
-            let batches = batches(order, &chunks);
-            let mut segments: Vec<_> = batches.iter().flat_map(|batch| batch.segments(&chunks)).collect();
+            let mut segments = segments_of(order, &chunks);
             assert_eq!(segments.len(), 3 * content.segments.len(), "{order:?}");
             segments.sort_unstable_by_key(|segment| (segment.chunk_idx, segment.key));
             segments.dedup();
             assert_eq!(segments.len(), 3 * content.segments.len(), "{order:?}");
-            assert!(batches.iter().all(|batch| batch.segments(&chunks).next().is_some()), "{order:?}");
+            let is_empty = |batch: &Batch| batch.segments(&chunks, &Held::default()).next().is_none();
+            assert!(!batches(order, &chunks).iter().any(is_empty), "{order:?}");
         }
-        assert!(ALL.into_iter().all(|order| super::batches(order, &[]).is_empty()));
+        assert!(ALL.into_iter().all(|order| batches(order, &[]).is_empty()));
     }
 
     #[test]

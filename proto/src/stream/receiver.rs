@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{SegmentRef, Wants};
-use crate::{ChunkContent, Error, Result};
+use super::{Held, SegmentRef, Wants};
+use crate::{ChunkContent, Error, Result, v1};
 
 /// What is left to receive of a fetch.
 ///
@@ -22,10 +22,11 @@ struct Due {
 }
 
 impl FetchReceiver {
-    /// Of a manifest with these chunks, what `wants` has.
-    pub fn new(chunks: &[&ChunkContent], wants: Wants) -> Self {
+    /// Of a manifest with these chunks, what is not `held`; and what `wants` has is waited for.
+    pub fn new(chunks: &[&ChunkContent], wants: Wants, held: &Held) -> Self {
         let segments = (0u32..).zip(chunks).flat_map(|(chunk_idx, content)| {
-            content.segments.iter().map(move |segment| {
+            let due = content.segments.iter().enumerate().filter(move |(position, _)| !held.has(chunk_idx, *position));
+            due.map(move |(_, segment)| {
                 let due = Due { segment_bytes: segment.segment_bytes, has_begun: false };
                 (SegmentRef { chunk_idx, key: segment.key }, due)
             })
@@ -58,24 +59,21 @@ impl FetchReceiver {
         self.due.remove(&segment).is_some() && self.wants.wants(segment)
     }
 
-    /// Takes wants back.
-    pub fn adjust(&mut self, wants: Wants) {
-        self.wants.adjust(wants.first_chunk(), wants.max_qualities());
+    /// Takes wants back; gives what to tell the depot, if that changes anything.
+    pub fn adjust(&mut self, wants: Wants) -> Option<v1::Adjust> {
+        let is_less = self.wants.adjust(wants.first_chunk(), wants.max_qualities());
+        is_less.then(|| self.wants.into())
     }
 
-    /// Whether a segment is wanted.
-    pub fn wants(&self, segment: SegmentRef) -> bool {
-        self.wants.wants(segment)
-    }
-
-    /// Wanted segments that have not arrived.
-    pub fn outstanding(&self) -> usize {
-        self.due.keys().filter(|segment| self.wants.wants(**segment)).count()
+    /// Wanted segments that have not arrived, with their bytes.
+    pub fn wanted(&self) -> impl Iterator<Item = (SegmentRef, u64)> {
+        let due = self.due.iter().filter(|(segment, _)| self.wants.wants(**segment));
+        due.map(|(segment, due)| (*segment, due.segment_bytes))
     }
 
     /// Whether all that is wanted has arrived.
     pub fn is_complete(&self) -> bool {
-        !self.due.keys().any(|segment| self.wants.wants(*segment))
+        self.wanted().next().is_none()
     }
 }
 
@@ -93,7 +91,7 @@ mod tests {
     fn receiver(wants: Wants) -> FetchReceiver {
         let entry = |quality| SegmentEntry { key: segment(0, quality).key, segment_bytes: 9 };
         let content = ChunkContent { level: Level::Q3, segments: vec![entry(0), entry(1)] };
-        FetchReceiver::new(&[&content, &content], wants)
+        FetchReceiver::new(&[&content, &content], wants, &Held::default())
     }
 
     #[test]
@@ -106,17 +104,18 @@ mod tests {
         assert!(receiver.begin(segment(0, 0), 9).is_err(), "under way");
         assert!(receiver.finish(segment(0, 0)));
         assert!(receiver.begin(segment(0, 0), 9).is_err(), "came already");
-        assert_eq!((receiver.outstanding(), receiver.is_complete()), (3, false));
+        assert_eq!((receiver.wanted().count(), receiver.is_complete()), (3, false));
     }
 
     #[test]
     fn what_is_not_wanted_may_come_and_is_not_waited_for() {
         let mut receiver = receiver(Wants::new(0, 1));
-        assert_eq!(receiver.outstanding(), 2);
+        assert_eq!(receiver.wanted().count(), 2);
         assert_eq!(receiver.begin(segment(1, 1), 9), Ok(()));
         assert!(!receiver.finish(segment(1, 1)));
-        receiver.adjust(Wants::new(1, 0));
-        assert_eq!(receiver.outstanding(), 1);
+        assert_eq!(receiver.adjust(Wants::new(1, 0)), Some(v1::Adjust { first_chunk: 1, max_qualities: 1 }));
+        assert_eq!(receiver.adjust(Wants::new(0, 2)), None, "nothing that the depot does not know");
+        assert_eq!(receiver.wanted().count(), 1);
         assert!(receiver.begin(segment(1, 0), 9).is_ok() && receiver.finish(segment(1, 0)));
         assert!(receiver.is_complete());
     }

@@ -3,7 +3,7 @@
 use kvdepot_codec::Level;
 
 use super::SegmentRef;
-use crate::{Error, Result};
+use crate::{Error, Result, v1};
 
 /// What a receiver wants: the chunks from one on, and their leading quality layers. Wants only ever shrink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,12 @@ impl Wants {
     /// Leading quality layers that are wanted.
     pub fn max_qualities(&self) -> u8 {
         self.max_qualities
+    }
+}
+
+impl From<Wants> for v1::Adjust {
+    fn from(wants: Wants) -> Self {
+        Self { first_chunk: wants.first_chunk, max_qualities: wants.max_qualities.into() }
     }
 }
 
