@@ -9,6 +9,7 @@ mod device;
 mod dump;
 mod engine;
 mod eval;
+mod fetch_report;
 mod generate;
 mod progress;
 mod report;

@@ -3,13 +3,15 @@
 
 mod arrivals;
 mod controller;
+mod load;
 mod order;
 mod receiver;
 mod sender;
 mod wants;
 
 pub use arrivals::Arrivals;
-pub use controller::{ChunkLoad, Decision, EngineCosts, EngineStep, Goal, Reason, State, decide};
+pub use controller::{Decision, EngineCosts, EngineStep, Goal, Reason, State, decide};
+pub use load::ChunkLoad;
 pub use order::{Batch, SegmentRef, SendOrder, batches};
 pub use receiver::FetchReceiver;
 pub use sender::{BatchId, FetchSender};
