@@ -33,7 +33,7 @@ impl Client {
     /// `Invalid` for a URL or certificate that is not usable, `Unavailable` when no depot answers.
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
         let control = Control::connect(options).await?;
-        let data_plane = Arc::new(DataPlane::new(control.clone(), options.transport));
+        let data_plane = Arc::new(DataPlane::new(control.clone(), options));
         Ok(Self { control, data_plane })
     }
 

@@ -1,6 +1,7 @@
 //! Where a depot is, and how to reach it.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,6 +22,8 @@ pub struct ConnectOptions {
     pub timeout: Duration,
     /// How KV travels.
     pub transport: TransportChoice,
+    /// Where the data plane is reached, if not where the depot says that it listens: behind a forwarder of UDP.
+    pub quic_address: Option<SocketAddr>,
 }
 
 /// How KV travels.
@@ -41,7 +44,13 @@ impl ConnectOptions {
 
     /// Options for the depot at `url`, everything else by default.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), ca: None, timeout: Self::DEFAULT_TIMEOUT, transport: TransportChoice::default() }
+        Self {
+            url: url.into(),
+            ca: None,
+            timeout: Self::DEFAULT_TIMEOUT,
+            transport: TransportChoice::default(),
+            quic_address: None,
+        }
     }
 
     /// Options for the depot whose data directory on this machine is `dir`.

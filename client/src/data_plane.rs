@@ -6,13 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, ErrorKind, Result, TransportChoice, Usage, connect::Address, control::Control, quic};
+use crate::{
+    ConnectOptions, Error, ErrorKind, Result, TransportChoice, Usage, connect::Address, control::Control, quic,
+};
 
 /// The QUIC connections to one depot. A transfer has a connection to itself; one that ends early takes its connection
 /// with it, so that nothing of it can reach the next.
 pub(crate) struct DataPlane {
     control: Control,
     choice: TransportChoice,
+    address: Option<SocketAddr>,
     idle: Mutex<Vec<quic::Connection>>,
     avoid_until: Mutex<Option<Instant>>,
 }
@@ -33,11 +36,12 @@ impl DataPlane {
     /// Most connections kept for later.
     const MAX_IDLE: usize = 4;
 
-    pub(crate) fn new(control: Control, choice: TransportChoice) -> Self {
+    pub(crate) fn new(control: Control, options: &ConnectOptions) -> Self {
+        let (choice, address) = (options.transport, options.quic_address);
         if choice != TransportChoice::Grpc {
             quic::warm_up();
         }
-        Self { control, choice, idle: Mutex::default(), avoid_until: Mutex::default() }
+        Self { control, choice, address, idle: Mutex::default(), avoid_until: Mutex::default() }
     }
 
     /// Finds the way for one transfer. The control plane is asked where QUIC is, which certificate it shows, and how
@@ -117,7 +121,10 @@ impl DataPlane {
     }
 
     async fn open(&self, usage: &Usage) -> Result<quic::Connection> {
-        let address = self.dialled(&usage.quic_address).await?;
+        let address = match self.address {
+            Some(address) => address,
+            None => self.dialled(&usage.quic_address).await?,
+        };
         let timeout = self.control.timeout();
         quic::Connection::open(address, &usage.quic_certificate, timeout.min(Self::HANDSHAKE_TIMEOUT), timeout).await
     }

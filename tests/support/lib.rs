@@ -4,8 +4,10 @@ mod cli;
 mod depot;
 mod kv;
 mod programs;
+mod relay;
 
 pub use cli::{Cli, Outcome};
 pub use depot::DepotProcess;
 pub use kv::{KvSource, same_dump, spec_of};
 pub use programs::program;
+pub use relay::{Path, Relay};
