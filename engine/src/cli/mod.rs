@@ -1,6 +1,7 @@
 //! Arguments in, one report or one error out.
 
 mod ask;
+mod bench;
 mod both_ends;
 mod context;
 mod demo;
@@ -63,6 +64,9 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure what is left of the model's quality at each level, and the bytes that it takes.
     Eval(eval::EvalArgs),
+    /// Measure fetches over a link.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Tell whether there is a GPU.
     Device(device::DeviceArgs),
 }
@@ -90,6 +94,7 @@ impl Command {
             Self::Ask(args) => Box::new(args.run()?),
             Self::Demo(args) => Box::new(args.run()?),
             Self::Eval(args) => Box::new(args.run()?),
+            Self::Bench(command) => command.run()?,
             Self::Device(args) => Box::new(args.run()),
         })
     }
