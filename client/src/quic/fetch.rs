@@ -11,7 +11,7 @@ use kvdepot_proto::{
     transport::NOT_WANTED_CODE,
     v1,
 };
-use quinn::{ReadError, RecvStream, SendStream, VarInt};
+use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -124,7 +124,11 @@ impl Incoming {
         if is_less {
             let (first_chunk, max_qualities) = (wants.first_chunk(), wants.max_qualities().into());
             let frame = Frame::Adjust(v1::Adjust { first_chunk, max_qualities });
-            send.write_chunk(frame.to_bytes()).await.map_err(broken)?;
+            match send.write_chunk(frame.to_bytes()).await {
+                // The depot has sent everything and reads no more: its last frame says so, or why not.
+                Ok(()) | Err(WriteError::Stopped(_)) => {}
+                Err(error) => return Err(broken(error)),
+            }
         }
         Ok(())
     }
