@@ -192,8 +192,8 @@ impl Bench {
 
     /// Runs a fetch over the link, from the trace's beginning on.
     fn shaped<T>(&mut self, fetch: impl FnOnce(&Self) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        self.warm_up()?;
         std::thread::sleep(PAUSE);
+        self.warm_up()?;
         let playing = match &mut self.shaper {
             Some(shaper) => Some(shaper.play(&self.trace)?),
             None => None,

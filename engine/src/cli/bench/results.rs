@@ -1,5 +1,8 @@
 //! What was measured over one trace.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 /// What was measured over one trace.

@@ -16,6 +16,8 @@ const QUEUE: &str = "50ms";
 /// A bucket holds what the link gives in this time, and at least one batch of datagrams.
 const BURST: Duration = Duration::from_millis(1);
 const MIN_BURST_BYTES: f64 = 131_072.0;
+/// What no trace asks for.
+const OPEN_BITS_PER_SEC: f64 = 4e10;
 
 /// The sending end of a link.
 #[derive(Debug, Clone)]
@@ -50,7 +52,7 @@ impl Shaper {
         Ok(Self { end, tc })
     }
 
-    /// Follows the trace from now on, until what is given back is dropped.
+    /// Follows the trace from now on, until [`Self::end`].
     pub(super) fn play(&mut self, trace: &Trace) -> anyhow::Result<Playing> {
         ensure!(self.tc.try_wait()?.is_none(), "tc ended: this kernel has no tbf, or refuses it here");
         let mut tc = self.tc.stdin.take().context("tc plays a trace already")?;
@@ -68,14 +70,16 @@ impl Shaper {
             }
             tc
         });
-        Ok(Playing { _stop: stop, thread })
+        Ok(Playing { stop, thread })
     }
 
-    /// Ends a trace.
+    /// Ends a trace: what is left of its fetch leaves the link quickly.
     pub(super) fn end(&mut self, playing: Playing) -> anyhow::Result<()> {
-        let Playing { _stop, thread } = playing;
-        drop(_stop);
-        self.tc.stdin = Some(thread.join().map_err(|_| anyhow::anyhow!("the thread of a trace panicked"))?);
+        let Playing { stop, thread } = playing;
+        drop(stop);
+        let mut tc = thread.join().map_err(|_| anyhow::anyhow!("the thread of a trace panicked"))?;
+        set_rate(&mut tc, &self.end.device, OPEN_BITS_PER_SEC)?;
+        self.tc.stdin = Some(tc);
         Ok(())
     }
 }
@@ -90,7 +94,7 @@ impl Drop for Shaper {
 
 /// A trace that the link follows.
 pub(super) struct Playing {
-    _stop: Sender<()>,
+    stop: Sender<()>,
     thread: JoinHandle<ChildStdin>,
 }
 
