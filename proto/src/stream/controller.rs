@@ -287,8 +287,7 @@ mod tests {
     #[test]
     fn what_has_come_is_decoded_while_there_is_time_and_nothing_more_is_loaded_then() {
         let mut come = chunks(&[[0; 3], [100, 100, 0], [100, 100, 0]]);
-        come[1].decoded = 1;
-        come[2].decoded = 1;
+        come.iter_mut().skip(1).for_each(|chunk| chunk.decoded = 1);
         let goal = Goal { qualities: 3, deadline: Some(Duration::from_secs(1)) };
         // A chunk is decoded in 0.1 s.
         let costs = EngineCosts { decode_bytes_per_sec: 1e4, ..COSTS };
@@ -305,7 +304,7 @@ mod tests {
     #[test]
     fn what_has_come_but_is_not_decoded_is_waited_for_if_that_is_sooner() {
         let mut come = chunks(&[[100; 3], [100; 3]]);
-        come[0].decoded = 0;
+        come.iter_mut().take(1).for_each(|chunk| chunk.decoded = 0);
         let decode_in = |secs: f64| EngineCosts { decode_bytes_per_sec: 1_000.0 / secs, ..COSTS };
         let decide_with = |costs| decide(&State { costs, bytes_per_sec: Some(0.0), ..state(&come) }).engine;
         assert_eq!(decide_with(decode_in(0.05)), EngineStep::Wait);
