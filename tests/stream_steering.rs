@@ -122,6 +122,11 @@ async fn the_command_fetches_leading_quality_layers_and_refuses_a_number_that_no
     for (start, chunk) in (0..).step_by(256).zip(stored.decoded(1)?) {
         assert!(base.chunk(start, chunk.num_tokens())? == chunk, "from token {start}");
     }
+    let explained = cli.json(get("2").chain(["--explain".into()]))?["explained"].clone();
+    let fetched: u64 =
+        explained.as_array().into_iter().flatten().filter_map(|chunk| chunk["payload_bytes"].as_u64()).sum();
+    let due: u64 = stored.chunks.iter().map(|chunk| chunk.content().leading(2).stored_bytes()).sum();
+    assert_eq!((fetched, &explained[7]["qualities"], &explained[7]["stored_qualities"]), (due, &2.into(), &3.into()));
     for none in ["0", "4"] {
         let refused = cli.run(get(none))?;
         assert!(refused.code == 2 && refused.stderr.contains("--qualities"), "{refused:?}");

@@ -1,6 +1,7 @@
 //! Where a depot is, and how to reach it.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +24,8 @@ pub struct ConnectOptions {
     pub resume_within: Duration,
     /// How KV travels.
     pub transport: TransportChoice,
+    /// Where the data plane is reached, if not where the depot says that it listens: behind a forwarder of UDP.
+    pub quic_address: Option<SocketAddr>,
 }
 
 /// How KV travels.
@@ -51,6 +54,7 @@ impl ConnectOptions {
             timeout: Self::DEFAULT_TIMEOUT,
             resume_within: Self::DEFAULT_RESUME_WITHIN,
             transport: TransportChoice::default(),
+            quic_address: None,
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) struct DataPlane {
     control: Control,
     choice: TransportChoice,
     resume_within: Duration,
+    address: Option<SocketAddr>,
     idle: Mutex<Vec<quic::Connection>>,
     avoid_until: Mutex<Option<Instant>>,
 }
@@ -38,11 +39,11 @@ impl DataPlane {
     const MAX_IDLE: usize = 4;
 
     pub(crate) fn new(control: Control, options: &ConnectOptions) -> Self {
-        let ConnectOptions { transport: choice, resume_within, .. } = *options;
+        let ConnectOptions { transport: choice, resume_within, quic_address: address, .. } = *options;
         if choice != TransportChoice::Grpc {
             quic::warm_up();
         }
-        Self { control, choice, resume_within, idle: Mutex::default(), avoid_until: Mutex::default() }
+        Self { control, choice, resume_within, address, idle: Mutex::default(), avoid_until: Mutex::default() }
     }
 
     /// The tries of a transfer.
@@ -124,7 +125,10 @@ impl DataPlane {
     }
 
     async fn open(&self, usage: &Usage) -> Result<quic::Connection> {
-        let address = self.dialled(&usage.quic_address).await?;
+        let address = match self.address {
+            Some(address) => address,
+            None => self.dialled(&usage.quic_address).await?,
+        };
         let timeout = self.control.timeout();
         quic::Connection::open(address, &usage.quic_certificate, timeout.min(Self::HANDSHAKE_TIMEOUT), timeout).await
     }

@@ -3,6 +3,7 @@
 //! - [`Client::connect`]: reaches a depot over its Unix socket or over TLS.
 //! - [`Client::matches`]: how much of a token sequence is stored. A miss is an answer.
 //! - [`Client::fetch`], [`Client::fetch_kv`]: the stored KV, as verified segments or decoded.
+//! - [`Client::load_from_both_ends`]: the same into an [`Engine`], which computes meanwhile what is sooner computed.
 //! - [`Client::put`]: stores encoded chunks; only what the depot lacks is sent.
 //! - [`Client::usage`], [`Client::contexts`], [`Client::inspect`], [`Client::stat`], [`Client::delete`]: what is in there.
 //!
@@ -23,6 +24,7 @@
 //! # }
 //! ```
 
+mod both_ends;
 mod client;
 mod connect;
 mod contexts;
@@ -36,6 +38,7 @@ mod quic;
 mod retries;
 mod usage;
 
+pub use both_ends::{BothEnds, BothEndsReport, ChunkFate, ChunkReport, CpuDecoder, Decoder, Engine, Step};
 pub use client::{Client, Match};
 pub use connect::{ConnectOptions, TransportChoice};
 pub use contexts::{ChunkStat, ContextPages, ContextSummary, Deleted, Extent, Inspected};

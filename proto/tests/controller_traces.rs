@@ -72,6 +72,7 @@ fn loads(chunks: &[ChunkContent]) -> Vec<ChunkLoad> {
             kv_bytes: u64::from(CHUNK_TOKENS) * TOKEN_BYTES,
             arrived_bytes: vec![0; quality_bytes.len()],
             quality_bytes,
+            decoded: 0,
         }
     };
     chunks.iter().map(load).collect()
@@ -145,12 +146,35 @@ impl<'a> Wire<'a> {
     }
 }
 
+/// Decodes one chunk at a time: those with nothing decoded first, from the back.
+#[derive(Default)]
+struct Decoder {
+    /// The chunk, the quality layers that it will have, and when.
+    at_work: Option<(usize, u8, f64)>,
+}
+
+impl Decoder {
+    fn step(&mut self, now: f64, loads: &mut [ChunkLoad], computed: usize, goal: Goal, costs: EngineCosts) {
+        if let Some((idx, qualities, _)) = self.at_work.take_if(|(.., at)| *at <= now) {
+            loads[idx].decoded = qualities;
+        }
+        let is_better = |(idx, load): &(usize, &ChunkLoad)| {
+            *idx >= computed && load.arrived().min(goal.qualities) >= goal.needed() && !load.is_ready(load.arrived())
+        };
+        let next = loads.iter().enumerate().filter(is_better).max_by_key(|(idx, load)| (load.decoded == 0, *idx));
+        if let (None, Some((idx, load))) = (self.at_work, next) {
+            self.at_work = Some((idx, load.arrived(), now + load.kv_bytes as f64 / costs.decode_bytes_per_sec));
+        }
+    }
+}
+
 /// Runs a fetch: depot, link, receiver and engine, a millisecond at a time.
 fn simulate(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, goal: Goal) -> Outcome {
     let mut wire = Wire::new(link, chunks, goal);
     let mut loads = loads(chunks);
     let mut arrivals = Arrivals::default();
     let mut wants = Wants::new(0, goal.qualities);
+    let mut decoder = Decoder::default();
     // When the engine has computed the next chunk.
     let (mut computed, mut computed_at) = (0, None::<f64>);
     for now in (0u64..).map(|step| step as f64 * STEP) {
@@ -167,6 +191,7 @@ fn simulate(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, goal: Goal
         if computed_at.take_if(|at| *at <= now).is_some() {
             computed += 1;
         }
+        decoder.step(now, &mut loads, computed, goal, costs);
         let (bytes_per_sec, is_computing) = (arrivals.bytes_per_sec(elapsed), computed_at.is_some());
         let decision = decide(&State { elapsed, chunks: &loads, computed, is_computing, bytes_per_sec, costs, goal });
         if decision.wants != wants {
@@ -178,22 +203,17 @@ fn simulate(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, goal: Goal
                 let start = computed as u64 * u64::from(CHUNK_TOKENS);
                 computed_at = Some(now + costs.compute_secs(start, CHUNK_TOKENS.into()));
             }
-            EngineStep::Finish => return outcome(now, &loads, computed, costs),
+            EngineStep::Finish => return outcome(now, &loads, computed),
             _ => {}
         }
     }
     unreachable!("the steps do not end")
 }
 
-fn outcome(now: f64, loads: &[ChunkLoad], computed: usize, costs: EngineCosts) -> Outcome {
+fn outcome(now: f64, loads: &[ChunkLoad], computed: usize) -> Outcome {
     let loaded = &loads[computed..];
-    let layers = loaded.iter().map(|load| {
-        let whole = load.quality_bytes.iter().zip(&load.arrived_bytes).take_while(|(all, come)| come >= all);
-        whole.count() as f64
-    });
-    let qualities = layers.sum::<f64>() / loaded.len().max(1) as f64;
-    let decode = if loaded.is_empty() { 0.0 } else { loads[0].kv_bytes as f64 / costs.decode_bytes_per_sec };
-    Outcome { secs: now + decode, computed, qualities }
+    let qualities = loaded.iter().map(|load| f64::from(load.decoded)).sum::<f64>() / loaded.len().max(1) as f64;
+    Outcome { secs: now, computed, qualities }
 }
 
 /// Until so many bytes have come, from the request.
@@ -207,7 +227,7 @@ fn transfer_secs(link: &Link, bytes: u64) -> f64 {
 }
 
 /// The best time of all choices of where to meet, by one who knows the link: the needed qualities of the chunks from there
-/// on, and computing those before, at once.
+/// on, and computing those before, at once; decoding overlaps both.
 fn best_in_hindsight(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, qualities: usize) -> f64 {
     let loads = loads(chunks);
     let bytes: Vec<u64> = loads.iter().map(|load| load.quality_bytes.iter().take(qualities).sum()).collect();
@@ -218,7 +238,8 @@ fn best_in_hindsight(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, q
             return compute;
         }
         let decode = loads[0].kv_bytes as f64 / costs.decode_bytes_per_sec;
-        compute.max(transfer_secs(link, left) + decode)
+        let chunks_before_last = (chunks.len() - meet).saturating_sub(1) as f64;
+        compute.max(transfer_secs(link, left).max(chunks_before_last * decode) + decode)
     };
     (0..=chunks.len()).map(time).fold(f64::INFINITY, f64::min)
 }

@@ -14,6 +14,7 @@ use kvdepot_proto::stream::{SendOrder, Wants};
 use serde::Serialize;
 
 use super::{
+    get_explained::ExplainedChunk,
     input::{self, NamespaceArgs},
     progress, text,
 };
@@ -36,6 +37,9 @@ pub(super) struct GetArgs {
     /// Fetch only so many quality layers of each chunk: fewer bytes, coarser KV. All when left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(Level::MAX_QUALITIES)))]
     qualities: Option<u8>,
+    /// Say of each chunk what was fetched, and how fast it came
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     namespace: NamespaceArgs,
 }
@@ -57,6 +61,9 @@ pub(super) struct Fetched {
     transport: Transport,
     elapsed_ms: u64,
     time_to_first_byte_ms: u64,
+    /// With --explain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explained: Option<Vec<ExplainedChunk>>,
 }
 
 impl GetArgs {
@@ -76,7 +83,9 @@ impl GetArgs {
         let origin = input::origin(&fetched.manifest);
         let write = |path: &Path| dump::write(path, &fetched.chunks, &origin).map_err(files::unwritable(out));
         files::write_whole(out, write)?;
-        Ok(report(out, &fetched))
+        let explain = |chunk| ExplainedChunk::new(chunk, request.wants.max_qualities());
+        let explained = self.explain.then(|| fetched.manifest.chunks.iter().map(explain).collect());
+        Ok(Fetched { explained, ..report(out, &fetched) })
     }
 
     /// Which context, and the file to write.
@@ -114,6 +123,7 @@ fn report(out: &Path, fetched: &FetchedKv) -> Fetched {
         transport,
         elapsed_ms: text::millis(elapsed),
         time_to_first_byte_ms: text::millis(time_to_first_byte),
+        explained: None,
     }
 }
 
@@ -131,6 +141,11 @@ impl fmt::Display for Fetched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (raw, payload) = (text::bytes(self.raw_kv_bytes), text::bytes(self.payload_bytes));
         let (tokens, ms, out) = (self.tokens, self.elapsed_ms, self.out.display());
+        if let Some(chunks) = &self.explained {
+            chunks.iter().try_for_each(|chunk| writeln!(f, "{chunk}"))?;
+            let mbit_per_sec = 8e-3 * self.payload_bytes as f64 / ms.max(1) as f64;
+            writeln!(f, "first segment after {} ms; {mbit_per_sec:.0} Mbit/s in all", self.time_to_first_byte_ms)?;
+        }
         write!(f, "{tokens} tokens, {payload} fetched in {ms} ms and decoded to {raw}, in {out}")
     }
 }

@@ -5,6 +5,7 @@ mod codec;
 mod connection;
 mod exit;
 mod get;
+mod get_explained;
 mod input;
 mod ls;
 mod matching;

@@ -7,7 +7,7 @@ use kvdepot_proto::{
     frame::Frame,
     stream::{BatchEvent, BatchReader, FetchReceiver, Wants},
 };
-use quinn::{ReadError, RecvStream, SendStream};
+use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -90,7 +90,11 @@ impl Incoming {
     /// Wants less, and says so to the depot.
     async fn adjust(&self, send: &mut SendStream, wants: Wants) -> Result<()> {
         if let Some(adjust) = self.due(|due| due.adjust(wants)) {
-            send.write_chunk(Frame::Adjust(adjust).to_bytes()).await.map_err(broken)?;
+            match send.write_chunk(Frame::Adjust(adjust).to_bytes()).await {
+                // The depot has sent everything and reads no more: its last frame says so, or why not.
+                Ok(()) | Err(WriteError::Stopped(_)) => {}
+                Err(error) => return Err(broken(error)),
+            }
         }
         Ok(())
     }

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kvdepot_client::{Error, files};
+use kvdepot_codec::Level;
 use kvdepot_engine::{GroupReport, Request, Sampling, Sharing};
+use kvdepot_proto::stream::Goal;
 use serde::{Deserialize, Serialize};
 
-use super::both_ends::Step;
 use super::context::Context;
 use super::depot::DepotArgs;
 use super::engine::{Engine, EngineArgs, millis};
+use super::fetch_report::FetchReport;
 use super::report::Outcome;
 use super::scope::ScopeArgs;
 
@@ -37,13 +39,36 @@ pub(super) struct AskArgs {
     /// Compute the shared text from its beginning while its end comes from the depot, until the two meet
     #[arg(long)]
     overlap: bool,
-    /// Say what was decided while they did, and why
+    #[command(flatten)]
+    goal: GoalArgs,
+    /// Say of each chunk whether it was computed or loaded, and why
     #[arg(long, requires = "overlap")]
     explain: bool,
     #[command(flatten)]
     depot: DepotArgs,
     #[command(flatten)]
     scope: ScopeArgs,
+}
+
+/// What the shared text's KV is to be, while it comes from both ends.
+#[derive(Debug, clap::Args)]
+struct GoalArgs {
+    /// Have the shared text's KV after so many milliseconds, as good as it is by then
+    #[arg(long, value_name = "N", requires = "overlap", value_parser = clap::value_parser!(u64).range(1..))]
+    deadline_ms: Option<u64>,
+    /// Load at most so many quality layers of each chunk. All when left out
+    #[arg(long, value_name = "N", requires = "overlap")]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=i64::from(Level::MAX_QUALITIES)))]
+    qualities: Option<u8>,
+}
+
+impl GoalArgs {
+    fn goal(&self) -> Goal {
+        Goal {
+            qualities: self.qualities.unwrap_or(Level::MAX_QUALITIES),
+            deadline: self.deadline_ms.map(Duration::from_millis),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -77,9 +102,9 @@ pub(super) struct Answers {
     pub(super) ttft_ms: f64,
     /// Tokens of all requests together, over the steps that only decode.
     pub(super) decode_tokens_per_sec: f64,
-    /// What was decided while loading and computing overlapped, with --explain.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) steps: Vec<Step>,
+    /// What each chunk came to be while loading and computing overlapped, with --explain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fetch: Option<FetchReport>,
     pub(super) answers: Vec<Answer>,
 }
 
@@ -104,17 +129,17 @@ impl AskArgs {
         let started = Instant::now();
         let from = depot.as_ref().map(|depot| (depot, &scope));
         let mut context = match from {
-            Some(from) if self.overlap => Context::obtain_from_both_ends(&engine.runner, from, &tokens)?,
+            Some(from) if self.overlap => {
+                Context::obtain_from_both_ends(&engine.runner, from, &tokens, self.goal.goal())?
+            }
             _ => Context::obtain(&engine.runner, from, &tokens)?,
         };
-        if !self.explain {
-            context.steps.clear();
-        }
+        let fetch = context.fetch.take().filter(|_| self.explain).map(FetchReport::from);
         let first = Request { max_tokens: 1, ..requests[0].clone() };
         engine.runner.decode_group(&context.prefix, &[first], Sharing::Off)?;
         let ttft = started.elapsed();
         let report = engine.runner.decode_group(&context.prefix, &requests, self.sharing.into())?;
-        answers(&engine, &asked, &context, ttft, &report)
+        Ok(Answers { fetch, ..answers(&engine, &asked, &context, ttft, &report)? })
     }
 
     fn request(&self, engine: &Engine, asked: &AskedRequest) -> anyhow::Result<Request> {
@@ -158,7 +183,7 @@ fn answers(
         payload_bytes: context.payload_bytes,
         ttft_ms: millis(ttft),
         decode_tokens_per_sec: report.decode.tokens_per_sec(),
-        steps: context.steps.clone(),
+        fetch: None,
         answers: asked.iter().zip(&report.completions).map(answer).collect::<anyhow::Result<_>>()?,
     })
 }
@@ -189,9 +214,7 @@ impl fmt::Display for Answers {
         for Answer { id, text, .. } in &self.answers {
             writeln!(f, "{id}: {text:?}")?;
         }
-        for Step { ms, chunk, what } in &self.steps {
-            writeln!(f, "{ms:7.1} ms, chunk {chunk}: {what}")?;
-        }
+        self.fetch.iter().try_for_each(|fetch| writeln!(f, "{fetch}"))?;
         write!(
             f,
             "{} of {} context tokens from the depot; first token after {:.0} ms; {:.0} tokens/s decoded",

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use kvdepot_client::BothEndsReport;
 use kvdepot_engine::{Prefix, Runner};
 use kvdepot_proto::Scope;
+use kvdepot_proto::stream::Goal;
 
-use super::both_ends::Step;
 use super::depot::{Depot, Loaded};
 use super::progress;
 
@@ -18,8 +19,8 @@ pub(super) struct Context {
     pub(super) miss_reason: Option<String>,
     /// Bytes that came over the data plane.
     pub(super) payload_bytes: u64,
-    /// What was decided on the way, where the two overlapped.
-    pub(super) steps: Vec<Step>,
+    /// What each chunk came to be, where the two overlapped.
+    pub(super) fetch: Option<BothEndsReport>,
     /// From asking the depot until the last token's KV lay in pages.
     pub(super) elapsed: Duration,
 }
@@ -30,18 +31,18 @@ impl Context {
         runner: &Runner,
         (depot, scope): (&Depot, &Scope),
         tokens: &[u32],
+        goal: Goal,
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let obtained = depot.load_from_both_ends(runner, scope, tokens)?;
-        let mut prefix = obtained.prefix;
+        let (mut prefix, report) = depot.load_from_both_ends(runner, (scope, tokens), goal)?;
         let start = prefix.tokens().len();
         runner.prefill(&mut prefix, &tokens[start..], |_| {})?;
         Ok(Self {
             prefix,
-            cached_tokens: obtained.loaded_tokens,
-            miss_reason: obtained.failure,
-            payload_bytes: obtained.payload_bytes,
-            steps: obtained.steps,
+            cached_tokens: report.loaded_tokens(),
+            miss_reason: report.failure.clone(),
+            payload_bytes: report.payload_bytes,
+            fetch: Some(report),
             elapsed: started.elapsed(),
         })
     }
@@ -65,7 +66,7 @@ impl Context {
             cached_tokens,
             miss_reason: loaded.miss_reason,
             payload_bytes: loaded.payload_bytes,
-            steps: Vec::new(),
+            fetch: None,
             elapsed: started.elapsed(),
         })
     }

@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use kvdepot_client::{Client, ConnectOptions, EncodedChunk, FetchRequest, FetchedKv, PutReport};
+use kvdepot_client::{
+    BothEnds, BothEndsReport, Client, ConnectOptions, CpuDecoder, EncodedChunk, FetchRequest, FetchedKv, PutReport,
+};
 use kvdepot_codec::{EncodeOptions, Level, encode};
 use kvdepot_engine::{Prefix, Runner};
+use kvdepot_proto::stream::Goal;
 use kvdepot_proto::{ErrorKind, Scope};
 use rayon::prelude::*;
 use tokio::runtime::Runtime;
 
-use super::{both_ends, progress};
+use super::both_ends::RunnerEnd;
+use super::progress;
 
 /// How to reach a depot.
 #[derive(Debug, clap::Args)]
@@ -85,10 +89,13 @@ impl Depot {
     pub(super) fn load_from_both_ends(
         &self,
         runner: &Runner,
-        scope: &Scope,
-        tokens: &[u32],
-    ) -> anyhow::Result<both_ends::Obtained> {
-        both_ends::obtain(&self.runtime, &self.client, runner, scope, tokens)
+        (scope, tokens): (&Scope, &[u32]),
+        goal: Goal,
+    ) -> anyhow::Result<(Prefix, BothEndsReport)> {
+        let mut end = RunnerEnd { runner, tokens, prefix: Prefix::default() };
+        let what = BothEnds { scope, tokens, goal };
+        let report = self.client.load_from_both_ends(self.runtime.handle(), what, &mut end, &CpuDecoder)?;
+        Ok((end.prefix, report))
     }
 
     fn fetch(&self, scope: &Scope, tokens: &[u32]) -> kvdepot_client::Result<FetchedKv> {

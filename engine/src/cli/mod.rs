@@ -2,6 +2,7 @@
 
 mod ask;
 mod batch;
+mod bench;
 mod both_ends;
 mod context;
 mod demo;
@@ -10,6 +11,7 @@ mod device;
 mod dump;
 mod engine;
 mod eval;
+mod fetch_report;
 mod generate;
 mod interrupt;
 mod openai;
@@ -70,6 +72,9 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure what is left of the model's quality at each level, and the bytes that it takes.
     Eval(eval::EvalArgs),
+    /// Measure fetches over a link.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Tell whether there is a GPU.
     Device(device::DeviceArgs),
 }
@@ -99,6 +104,7 @@ impl Command {
             Self::Plan(args) => Box::new(args.run()?),
             Self::Demo(args) => Box::new(args.run()?),
             Self::Eval(args) => Box::new(args.run()?),
+            Self::Bench(command) => command.run()?,
             Self::Device(args) => Box::new(args.run()),
         })
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{SendOrder, Wants};
+use super::{ChunkLoad, SendOrder, Wants};
 
 /// What computing and decoding take on the receiver.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,30 +47,9 @@ impl Goal {
         if self.deadline.is_some() { SendOrder::BaseFirstFromBack } else { SendOrder::ChunksFromBack }
     }
 
-    /// Quality layers without which the context is not complete.
-    fn needed(&self) -> usize {
-        if self.deadline.is_some() { 1 } else { usize::from(self.qualities.max(1)) }
-    }
-}
-
-/// A chunk on its way.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ChunkLoad {
-    /// Tokens in it.
-    pub num_tokens: u32,
-    /// Bytes of its KV, decoded.
-    pub kv_bytes: u64,
-    /// Bytes of each quality layer.
-    pub quality_bytes: Vec<u64>,
-    /// How many of those have come.
-    pub arrived_bytes: Vec<u64>,
-}
-
-impl ChunkLoad {
-    /// Bytes that have not come of the first `qualities` quality layers.
-    fn missing_bytes(&self, qualities: usize) -> u64 {
-        let layers = self.quality_bytes.iter().zip(&self.arrived_bytes).take(qualities);
-        layers.fold(0, |sum, (all, arrived)| sum.saturating_add(all.saturating_sub(*arrived)))
+    /// Leading quality layers without which a loaded chunk is of no use.
+    pub fn needed(&self) -> u8 {
+        if self.deadline.is_some() { 1 } else { self.qualities.max(1) }
     }
 }
 
@@ -128,6 +107,11 @@ pub enum Reason {
         /// Seconds left.
         left_secs: f64,
     },
+    /// The context is complete, there is no time to load more, and there is to decode what has come.
+    TimeToDecode {
+        /// Seconds left.
+        left_secs: f64,
+    },
     /// The context is complete, and the deadline has come.
     Deadline,
     /// The context is complete, as good as it was wanted.
@@ -149,7 +133,7 @@ pub struct Decision {
 pub fn decide(state: &State<'_>) -> Decision {
     let num_chunks = state.chunks.len();
     let front = state.computed.saturating_add(usize::from(state.is_computing)).min(num_chunks);
-    let back = loaded_from(state.chunks, state.goal.needed());
+    let back = ready_from(state.chunks, state.goal.needed());
     let decision = |engine, first_chunk: usize, reason| Decision {
         engine,
         wants: Wants::new(u32::try_from(first_chunk).unwrap_or(u32::MAX), state.goal.qualities.max(1)),
@@ -157,9 +141,8 @@ pub fn decide(state: &State<'_>) -> Decision {
     };
     if back <= state.computed {
         return match refinement(state) {
-            Reason::TimeToRefine { left_secs } => {
-                decision(EngineStep::Wait, state.computed, Reason::TimeToRefine { left_secs })
-            }
+            reason @ Reason::TimeToRefine { .. } => decision(EngineStep::Wait, state.computed, reason),
+            reason @ Reason::TimeToDecode { .. } => decision(EngineStep::Wait, num_chunks, reason),
             reason => decision(EngineStep::Finish, num_chunks, reason),
         };
     }
@@ -175,19 +158,26 @@ pub fn decide(state: &State<'_>) -> Decision {
     }
 }
 
-/// The chunk from which on all have come, in the first `qualities` quality layers.
-fn loaded_from(chunks: &[ChunkLoad], qualities: usize) -> usize {
-    chunks.iter().rposition(|chunk| chunk.missing_bytes(qualities) > 0).map_or(0, |missing| missing.saturating_add(1))
+/// The chunk from which on all have come and are decoded, in the first `qualities` quality layers.
+fn ready_from(chunks: &[ChunkLoad], qualities: u8) -> usize {
+    chunks.iter().rposition(|chunk| !chunk.is_ready(qualities)).map_or(0, |missing| missing.saturating_add(1))
 }
 
 /// Whether a complete context can still become better.
 fn refinement(state: &State<'_>) -> Reason {
     let loaded = state.chunks.get(state.computed..).unwrap_or_default();
-    let missing = |chunk: &&ChunkLoad| chunk.missing_bytes(usize::from(state.goal.qualities)) > 0;
-    let Some(next) = loaded.iter().rev().find(missing) else { return Reason::Complete };
     let Some(deadline) = state.goal.deadline else { return Reason::Complete };
-    let left_secs = deadline.as_secs_f64() - state.elapsed.as_secs_f64() - state.costs.decode_secs(next.kv_bytes);
-    if left_secs > 0.0 { Reason::TimeToRefine { left_secs } } else { Reason::Deadline }
+    let left_secs = deadline.as_secs_f64() - state.elapsed.as_secs_f64();
+    let is_time_to_decode = |kv_bytes| left_secs > state.costs.decode_secs(kv_bytes);
+    let next = loaded.iter().rev().find(|chunk| chunk.missing_bytes(state.goal.qualities) > 0);
+    let undecoded = loaded.iter().filter(|chunk| !chunk.is_ready(chunk.arrived().min(state.goal.qualities)));
+    let (one, all) = undecoded.fold((0, 0u64), |(_, all), chunk| (chunk.kv_bytes, all.saturating_add(chunk.kv_bytes)));
+    match next {
+        Some(next) if is_time_to_decode(all.saturating_add(next.kv_bytes)) => Reason::TimeToRefine { left_secs },
+        None if all == 0 => Reason::Complete,
+        _ if all > 0 && is_time_to_decode(one) => Reason::TimeToDecode { left_secs },
+        _ => Reason::Deadline,
+    }
 }
 
 /// Seconds to compute the next chunk.
@@ -204,10 +194,11 @@ fn load_secs(state: &State<'_>, back: usize) -> f64 {
     let between = state.chunks.get(state.computed..back).unwrap_or_default();
     let needed = state.goal.needed();
     let missing = between.iter().fold(0u64, |sum, chunk| sum.saturating_add(chunk.missing_bytes(needed)));
-    let undecoded = between.iter().filter(|chunk| chunk.missing_bytes(needed) > 0);
+    let undecoded = between.iter().filter(|chunk| !chunk.is_ready(needed));
     let kv_bytes = undecoded.fold(0u64, |sum, chunk| sum.saturating_add(chunk.kv_bytes));
-    let last = between.first().map_or(0, |chunk| chunk.kv_bytes);
+    let last = between.iter().find(|chunk| !chunk.is_ready(needed)).map_or(0, |chunk| chunk.kv_bytes);
     let transfer = match state.bytes_per_sec {
+        _ if missing == 0 => 0.0,
         Some(bytes_per_sec) if bytes_per_sec > 0.0 => missing as f64 / bytes_per_sec,
         _ => f64::INFINITY,
     };
@@ -228,8 +219,10 @@ mod tests {
             kv_bytes: 1_000,
             quality_bytes: vec![100; 3],
             arrived_bytes: arrived.to_vec(),
+            decoded: 0,
         };
-        arrived.iter().map(chunk).collect()
+        let decoded = |load: ChunkLoad| ChunkLoad { decoded: load.arrived(), ..load };
+        arrived.iter().map(chunk).map(decoded).collect()
     }
 
     fn state(chunks: &[ChunkLoad]) -> State<'_> {
@@ -289,5 +282,32 @@ mod tests {
         assert_eq!((decide(&late).engine, decide(&late).reason), (EngineStep::Finish, Reason::Deadline));
         let fine = chunks(&[[0; 3], [100; 3]]);
         assert_eq!(decide(&State { chunks: &fine, ..early }).reason, Reason::Complete);
+    }
+
+    #[test]
+    fn what_has_come_is_decoded_while_there_is_time_and_nothing_more_is_loaded_then() {
+        let mut come = chunks(&[[0; 3], [100, 100, 0], [100, 100, 0]]);
+        come.iter_mut().skip(1).for_each(|chunk| chunk.decoded = 1);
+        let goal = Goal { qualities: 3, deadline: Some(Duration::from_secs(1)) };
+        // A chunk is decoded in 0.1 s.
+        let costs = EngineCosts { decode_bytes_per_sec: 1e4, ..COSTS };
+        let at = |millis| {
+            let elapsed = Duration::from_millis(millis);
+            decide(&State { elapsed, computed: 1, costs, goal, ..state(&come) })
+        };
+        assert!(matches!(at(600).reason, Reason::TimeToRefine { .. }), "two to decode, and one more");
+        assert!(matches!(at(750).reason, Reason::TimeToDecode { .. }));
+        assert_eq!((at(750).engine, at(750).wants.first_chunk()), (EngineStep::Wait, 3));
+        assert_eq!((at(950).engine, at(950).reason), (EngineStep::Finish, Reason::Deadline));
+    }
+
+    #[test]
+    fn what_has_come_but_is_not_decoded_is_waited_for_if_that_is_sooner() {
+        let mut come = chunks(&[[100; 3], [100; 3]]);
+        come.iter_mut().take(1).for_each(|chunk| chunk.decoded = 0);
+        let decode_in = |secs: f64| EngineCosts { decode_bytes_per_sec: 1_000.0 / secs, ..COSTS };
+        let decide_with = |costs| decide(&State { costs, bytes_per_sec: Some(0.0), ..state(&come) }).engine;
+        assert_eq!(decide_with(decode_in(0.05)), EngineStep::Wait);
+        assert_eq!(decide_with(decode_in(0.2)), EngineStep::Compute);
     }
 }

@@ -1,0 +1,35 @@
+//! `kvdepot-engine bench`.
+
+mod contexts;
+mod curve;
+mod fetch;
+mod hindsight;
+mod markdown;
+mod plot;
+mod report;
+mod results;
+mod shaper;
+mod timed;
+mod trace;
+mod way;
+
+use clap::Subcommand;
+
+use super::report::Report;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BenchCommand {
+    /// Fetch contexts over a link in several ways, with an engine that takes the time of a given one.
+    Fetch(fetch::FetchArgs),
+    /// Make a page and a picture out of what `bench fetch --json` printed.
+    Report(report::ReportArgs),
+}
+
+impl BenchCommand {
+    pub(super) fn run(&self) -> anyhow::Result<Box<dyn Report>> {
+        Ok(match self {
+            Self::Fetch(args) => Box::new(args.run()?),
+            Self::Report(args) => Box::new(args.run()?),
+        })
+    }
+}
