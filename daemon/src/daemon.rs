@@ -20,7 +20,7 @@ use crate::depot::Depot;
 use crate::endpoints::EndpointsFile;
 use crate::grpc::{self, Identification, UnixSocket};
 use crate::quic::{self, Transport};
-use crate::settings::{ListenSettings, Settings};
+use crate::settings::{self, Settings};
 use crate::tls::{self, Certificate};
 
 /// Directory of the store, inside the data directory.
@@ -56,7 +56,10 @@ impl Daemon {
         let (store, store_dir) = (settings.store.clone(), data_dir.join(STORE));
         let (depot, closed) = blocking(move || Depot::open(&store_dir, &store, system_clock())).await?;
         let depot = Arc::new(depot);
-        let certificate = Certificate::of_data_dir(data_dir, tls::names([settings.grpc.host(), settings.quic.host()]))?;
+        let certificate = Certificate::of_data_dir(
+            data_dir,
+            tls::names([&settings.grpc.listen, &settings.quic.listen].map(|listen| settings::host(listen))),
+        )?;
         let listeners = Listeners::bind(&settings, &certificate).await?;
         let endpoints = listeners.endpoints(data_dir)?;
         let identification = Identification {
@@ -132,9 +135,9 @@ struct Listeners {
 
 impl Listeners {
     async fn bind(settings: &Settings, certificate: &Certificate) -> Result<Self> {
-        let grpc = resolve("grpc", &settings.grpc).await?;
+        let grpc = resolve("grpc", &settings.grpc.listen).await?;
         let tcp = TcpListener::bind(grpc).await.map_err(|error| unavailable(&format!("grpc.listen {grpc}"), &error))?;
-        let quic = Transport::bind(resolve("quic", &settings.quic).await?, certificate)?;
+        let quic = Transport::bind(resolve("quic", &settings.quic.listen).await?, certificate, &settings.quic)?;
         let (socket, unix) = UnixSocket::bind(&settings.data_dir.join(SOCKET))?;
         Ok(Self { tcp, quic, unix, socket })
     }
@@ -150,9 +153,9 @@ impl Listeners {
     }
 }
 
-async fn resolve(section: &str, settings: &ListenSettings) -> Result<SocketAddr> {
-    let what = format!("{section}.listen {}", settings.listen);
-    let mut addresses = tokio::net::lookup_host(&settings.listen).await.map_err(|error| unavailable(&what, &error))?;
+async fn resolve(section: &str, listen: &str) -> Result<SocketAddr> {
+    let what = format!("{section}.listen {listen}");
+    let mut addresses = tokio::net::lookup_host(listen).await.map_err(|error| unavailable(&what, &error))?;
     addresses.next().ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("{what} has no address")))
 }
 

@@ -30,7 +30,7 @@ pub(super) fn endpoint(remote: SocketAddr) -> io::Result<Endpoint> {
     let _ = buffers.set_recv_buffer_size(transport::SOCKET_BUFFER_BYTES);
     let _ = buffers.set_send_buffer_size(transport::SOCKET_BUFFER_BYTES);
     let mut config = EndpointConfig::default();
-    config.max_udp_payload_size(transport::MAX_UDP_PAYLOAD_BYTES).map_err(io::Error::other)?;
+    config.max_udp_payload_size(transport::MAX_DATAGRAM_BYTES).map_err(io::Error::other)?;
     Endpoint::new(config, None, socket, Arc::new(TokioRuntime))
 }
 
@@ -52,7 +52,7 @@ pub(super) fn client(remote: SocketAddr, certificate: &[u8]) -> Result<ClientCon
 }
 
 fn transport_towards(remote: IpAddr) -> TransportConfig {
-    let datagrams = transport::Datagrams::towards(remote);
+    let datagrams = transport::Datagrams::towards(remote, transport::MAX_DATAGRAM_BYTES);
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(datagrams.largest_bytes);
     let mut congestion = CubicConfig::default();

@@ -29,7 +29,7 @@ fn later_sources_override_earlier_ones() {
     let settings = sources.load().unwrap();
     assert_eq!(settings.store.quota_bytes, ByteSize(10 << 30));
     assert_eq!((settings.store.chunk_tokens, settings.store.sync), (128, true));
-    assert_eq!((settings.grpc.listen.as_str(), settings.grpc.host()), ("[::1]:0", "::1"));
+    assert_eq!((settings.grpc.listen.as_str(), host(&settings.grpc.listen)), ("[::1]:0", "::1"));
     assert_eq!(settings.quic, Settings::in_dir("").quic);
     assert_eq!(settings.data_dir, PathBuf::from("/depot"));
 }
