@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvdepot_proto::data_dir::{CERTIFICATE, Endpoints, SOCKET};
+use kvdepot_proto::data_dir::{CERTIFICATE, Endpoints, LOCAL_SOCKET, SOCKET};
 use kvdepot_proto::{Error, ErrorKind, Result};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{oneshot, watch};
@@ -19,6 +19,7 @@ use crate::clock::system_clock;
 use crate::depot::Depot;
 use crate::endpoints::EndpointsFile;
 use crate::grpc::{self, Identification, UnixSocket};
+use crate::local;
 use crate::quic::{self, Transport};
 use crate::settings::{self, Settings};
 use crate::tls::{self, Certificate};
@@ -37,7 +38,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     drain: Duration,
-    _socket: UnixSocket,
+    _sockets: [UnixSocket; 2],
     _endpoints_file: EndpointsFile,
 }
 
@@ -62,16 +63,19 @@ impl Daemon {
         )?;
         let listeners = Listeners::bind(&settings, &certificate).await?;
         let endpoints = listeners.endpoints(data_dir)?;
+        let local_plane = local::announcement(&data_dir.join(LOCAL_SOCKET))?;
         let identification = Identification {
             started,
             quic_address: endpoints.quic.clone(),
             certificate_der: certificate.certificate.to_vec(),
+            local_plane: local_plane.clone(),
         };
         let (routes, health) = grpc::services(&depot, identification).await?;
         let (stop, stopping) = watch::channel(false);
-        let Listeners { tcp, unix, quic: transport, socket } = listeners;
+        let Listeners { tcp, unix, local, quic: transport, sockets } = listeners;
         let mut servers = JoinSet::new();
         servers.spawn(quic::serve(Arc::clone(&depot), transport, stopping.clone()));
+        servers.spawn(local::serve(Arc::clone(&depot), local, local_plane.token, stopping.clone()));
         servers.spawn(logged(grpc::serve_unix(routes.clone(), unix, stopped(stopping.clone()))));
         servers.spawn(async move { logged(grpc::serve_tls(routes, tcp, &certificate, stopped(stopping))).await });
         let endpoints_file = EndpointsFile::write(data_dir, &endpoints)?;
@@ -85,7 +89,7 @@ impl Daemon {
             stop,
             servers,
             drain,
-            _socket: socket,
+            _sockets: sockets,
             _endpoints_file: endpoints_file,
         })
     }
@@ -130,7 +134,8 @@ struct Listeners {
     tcp: TcpListener,
     quic: Transport,
     unix: UnixListener,
-    socket: UnixSocket,
+    local: UnixListener,
+    sockets: [UnixSocket; 2],
 }
 
 impl Listeners {
@@ -138,8 +143,9 @@ impl Listeners {
         let grpc = resolve("grpc", &settings.grpc.listen).await?;
         let tcp = TcpListener::bind(grpc).await.map_err(|error| unavailable(&format!("grpc.listen {grpc}"), &error))?;
         let quic = Transport::bind(resolve("quic", &settings.quic.listen).await?, certificate, &settings.quic)?;
-        let (socket, unix) = UnixSocket::bind(&settings.data_dir.join(SOCKET))?;
-        Ok(Self { tcp, quic, unix, socket })
+        let (control, unix) = UnixSocket::bind(&settings.data_dir.join(SOCKET))?;
+        let (fetch, local) = UnixSocket::bind(&settings.data_dir.join(LOCAL_SOCKET))?;
+        Ok(Self { tcp, quic, unix, local, sockets: [control, fetch] })
     }
 
     fn endpoints(&self, data_dir: &Path) -> Result<Endpoints> {

@@ -45,7 +45,8 @@ pub(crate) async fn serve(depot: Arc<Depot>, transport: Transport, stop: watch::
                     incoming.refuse();
                 } else {
                     let config = transport.config_towards(incoming.remote_address().ip());
-                    connections.spawn(connection::serve(Arc::clone(&depot), incoming, config, stop.clone()));
+                    let serve = connection::serve(Arc::clone(&depot), incoming, config, transport.budget.clone(), stop.clone());
+                connections.spawn(serve);
                 }
             }
             Some(_) = connections.join_next() => {}

@@ -50,6 +50,8 @@ pub struct QuicSettings {
     pub listen: String,
     /// Most connections at a time.
     pub max_connections: usize,
+    /// Most bytes that all fetches together have under way, besides one batch of each.
+    pub max_under_way_bytes: ByteSize,
     /// Largest datagram to send and to take, for paths that lose larger ones without a word.
     pub max_datagram_bytes: u16,
 }
@@ -59,6 +61,8 @@ pub struct QuicSettings {
 pub struct StoreSettings {
     /// Most bytes of chunks, stored and arriving; 0 for no limit.
     pub quota_bytes: ByteSize,
+    /// Most bytes of segments that are held in memory for further receivers; 0 for none.
+    pub cache_bytes: ByteSize,
     /// Tokens per chunk, a multiple of 32. Fixed once the data directory is made.
     pub chunk_tokens: u32,
     /// Whether a put is acknowledged only when it survives the death of the machine, not just of the process.
@@ -100,9 +104,15 @@ impl Settings {
             quic: QuicSettings {
                 listen: "127.0.0.1:7441".to_owned(),
                 max_connections: 1024,
+                max_under_way_bytes: ByteSize(1 << 30),
                 max_datagram_bytes: MAX_DATAGRAM_BYTES,
             },
-            store: StoreSettings { quota_bytes: ByteSize::default(), chunk_tokens: 256, sync: false },
+            store: StoreSettings {
+                quota_bytes: ByteSize::default(),
+                cache_bytes: ByteSize(256 << 20),
+                chunk_tokens: 256,
+                sync: false,
+            },
             log: LogSettings { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown: ShutdownSettings { drain_secs: 10 },
         }

@@ -18,6 +18,8 @@ use prost::Message;
 use crate::{Error, ErrorKind, Result, limits, v1};
 
 const HEADER_BYTES: usize = 5;
+/// Room that is made for a segment before its bytes have come.
+const RESERVED_BYTES: usize = 4 << 20;
 
 macro_rules! frames {
     ($($(#[$doc:meta])* $kind:literal $name:ident($body:ty),)*) => {
@@ -75,6 +77,12 @@ frames! {
     8 Failure(v1::Failure),
     /// The receiver wants less.
     9 Adjust(v1::Adjust),
+    /// Opens a local connection.
+    16 Hello(v1::Hello),
+    /// Segments in memory beside the frame.
+    17 Lend(v1::Lend),
+    /// Their memory is free again.
+    18 Taken(v1::Taken),
 }
 
 impl Frame {
@@ -184,8 +192,10 @@ impl SegmentDecoder {
         };
         let (found, limit) = (start.segment_bytes, limits::MAX_SEGMENT_BYTES);
         let in_range = usize::try_from(found).ok().filter(|_| (1..=limit).contains(&found));
-        self.remaining =
-            Some(in_range.ok_or_else(|| Error::invalid(format!("segment of {found} bytes, at most {limit}")))?);
+        let remaining = in_range.ok_or_else(|| Error::invalid(format!("segment of {found} bytes, at most {limit}")))?;
+        self.remaining = Some(remaining);
+        // Growing by doubling would copy most segments twice.
+        self.frames.buffer.reserve(remaining.min(RESERVED_BYTES));
         Ok(Some(SegmentEvent::Start(start)))
     }
 }

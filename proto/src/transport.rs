@@ -55,3 +55,26 @@ impl Datagrams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_are_large_inside_the_machine_and_start_safe_elsewhere() {
+        for inside in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            let datagrams = Datagrams::towards(inside.parse().unwrap(), MAX_DATAGRAM_BYTES);
+            assert_eq!((datagrams.initial_bytes, datagrams.segmentation_offload), (MAX_DATAGRAM_BYTES, false));
+        }
+        for remote in ["192.0.2.1", "2001:db8::1"] {
+            let datagrams = Datagrams::towards(remote.parse().unwrap(), MAX_DATAGRAM_BYTES);
+            assert_eq!((datagrams.initial_bytes, datagrams.segmentation_offload), (MIN_DATAGRAM_BYTES, true));
+            assert!(u32::from(datagrams.largest_bytes) * 10 <= 65_507, "quinn hands ten to the kernel at once");
+        }
+        for limit_bytes in [MIN_DATAGRAM_BYTES, 1_452, 9_000] {
+            let datagrams = Datagrams::towards("127.0.0.1".parse().unwrap(), limit_bytes);
+            assert_eq!((datagrams.initial_bytes, datagrams.largest_bytes), (limit_bytes, limit_bytes));
+            assert_eq!(datagrams.segmentation_offload, limit_bytes < 6_550);
+        }
+    }
+}

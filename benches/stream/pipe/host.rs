@@ -23,7 +23,7 @@ pub(crate) struct Context {
 }
 
 impl Host {
-    /// Starts a depot; `given` are settings as `KEY=VALUE`, which go before the benchmark's own.
+    /// Starts a depot; `given` are settings as `KEY=VALUE`, which override its own.
     pub(crate) fn start(own: &[(&str, String)], given: &[String]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let given = given.iter().map(|setting| setting.split_once('=').context("a setting is KEY=VALUE"));
@@ -53,6 +53,13 @@ impl Host {
             segments: segments.count(),
             kv_bytes: shape.kv_bytes(),
         })
+    }
+
+    /// Memory of the daemon, in MiB: that in use, `VmRSS`, or the most so far, `VmHWM`.
+    pub(crate) fn memory_mib(&self, which: &str) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.depot.endpoints().pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(which)).context("no such line of memory")?;
+        Ok(line.trim_matches([':', '\t', ' ', 'k', 'B']).parse::<f64>()? / 1024.0)
     }
 
     /// Processor time of the daemon and of this process so far, in seconds.

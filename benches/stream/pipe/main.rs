@@ -5,6 +5,7 @@
 mod clock;
 mod context;
 mod host;
+mod many;
 mod matching;
 mod report;
 mod throughput;
@@ -13,12 +14,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
+use kvdepot_client::TransportChoice;
 use kvdepot_codec::Level;
 
 use clock::memcpy_gb_per_sec;
 use context::Shape;
-use host::Host;
+use host::{Context, Host};
 use report::Report;
+use throughput::Run;
 
 /// Measures the way from a depot to a receiver on the same machine.
 #[derive(Parser)]
@@ -48,6 +51,10 @@ impl Args {
         self.only.is_empty() || self.only.iter().any(|only| name.starts_with(only.as_str()))
     }
 
+    fn run<'a>(&self, name: &'a str, transport: TransportChoice, host: &'a Host, context: &'a Context) -> Run<'a> {
+        Run { name, transport, host, context, time: self.time() }
+    }
+
     fn time(&self) -> Duration {
         Duration::from_secs_f64(self.secs)
     }
@@ -67,20 +74,32 @@ async fn measure(args: &Args) -> Result<Report> {
         if args.wants(name) {
             let host = Host::start(&[("quic.max_datagram_bytes", datagram_bytes.to_string())], &args.settings)?;
             let context = host.put(&Shape::llama(args.chunks, Level::Q0)).await?;
-            throughput::payload(&host, &context, name, args.time(), &mut report).await?;
+            args.run(name, TransportChoice::Quic, &host, &context).payload(&mut report).await?;
+            if args.wants("local") && name == "large" {
+                args.run("local", TransportChoice::Local, &host, &context).payload(&mut report).await?;
+            }
         }
     }
     let host = Host::start(&[], &args.settings)?;
+    let planes = [("QUIC", TransportChoice::Quic), ("local", TransportChoice::Local)];
     if args.wants("segment") {
         let context = host.put(&Shape::one_mib()).await?;
-        throughput::latency(&host, &context, args.time(), &mut report).await?;
+        for (plane, transport) in planes {
+            args.run(&format!("segment, {plane}"), transport, &host, &context).latency(&mut report).await?;
+        }
     }
     if args.wants("decoded") {
         let context = host.put(&Shape::llama(args.chunks, Level::Q3)).await?;
-        throughput::decoded(&host, &context, args.time(), &mut report).await?;
+        for (plane, transport) in planes {
+            args.run(&format!("decoded q3, {plane}"), transport, &host, &context).decoded(&mut report).await?;
+        }
     }
     if args.wants("match") {
         matching::measure(&host, args.time(), &mut report).await?;
+    }
+    if args.wants("many") {
+        let context = host.put(&Shape::llama(1, Level::Q2)).await?;
+        many::measure(&host, &context, &mut report).await?;
     }
     Ok(report)
 }

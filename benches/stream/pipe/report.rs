@@ -22,10 +22,11 @@ impl Report {
         self.figures.push(Figure { name: name.to_owned(), unit, value });
     }
 
-    /// Adds the median and the 99th percentile of sorted values.
-    pub(crate) fn add_percentiles(&mut self, name: &str, unit: &'static str, sorted: &[f64]) {
+    /// Sorts values and adds their median and 99th percentile.
+    pub(crate) fn add_percentiles(&mut self, name: &str, unit: &'static str, values: &mut [f64]) {
+        values.sort_unstable_by(f64::total_cmp);
         for percent in [50, 99] {
-            if let Some(value) = sorted.get(sorted.len().saturating_sub(1) * percent / 100) {
+            if let Some(value) = values.get(values.len().saturating_sub(1) * percent / 100) {
                 self.add(&format!("{name}, p{percent}"), unit, *value);
             }
         }

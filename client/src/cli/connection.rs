@@ -24,8 +24,10 @@ pub(super) struct ConnectionArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum TransportArg {
-    /// QUIC, or gRPC when QUIC does not get through
+    /// Shared memory for fetches from a depot on this host; QUIC; or gRPC when QUIC does not get through
     Auto,
+    /// Shared memory for fetches, or an error
+    Local,
     /// QUIC or an error
     Quic,
     /// gRPC
@@ -39,6 +41,7 @@ impl ConnectionArgs {
         options.timeout = self.timeout;
         options.transport = match self.transport {
             TransportArg::Auto => TransportChoice::Auto,
+            TransportArg::Local => TransportChoice::Local,
             TransportArg::Quic => TransportChoice::Quic,
             TransportArg::Grpc => TransportChoice::Grpc,
         };

@@ -72,6 +72,8 @@ pub struct FetchReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
+    /// Shared memory on one host.
+    Local,
     /// The QUIC data plane.
     Quic,
     /// The control plane.
@@ -151,6 +153,10 @@ impl Client {
     ) -> Result<FetchReport> {
         check::request(request)?;
         let mut delivery = Delivery::new(request, &mut on_segment);
+        if let Some(local) = self.data_plane.local().await? {
+            local.fetch(request.message(0), wants, &mut delivery).await?;
+            return Ok(delivery.report(Transport::Local));
+        }
         let transport = match self.data_plane.route().await? {
             Route::Quic(connection) => {
                 let message = request.message(connection.next_transfer_id());

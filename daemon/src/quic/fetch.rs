@@ -16,12 +16,11 @@ use super::connection::Session;
 use super::frames::{SegmentStream, gone, read_frame, write_frame};
 use crate::blocking::{blocking, flatten};
 use crate::depot::Outgoing;
+use crate::limits::{AHEAD_BYTES, Claim};
 use crate::wire::FetchAsked;
 
 /// Most batches that are read or on their way at a time.
 const MAX_BATCHES: usize = 32;
-/// No batch is begun while those on their way have this many bytes: enough to fill a long path.
-const AHEAD_BYTES: u64 = 32 << 20;
 
 /// Answers a fetch up to its last segment.
 ///
@@ -38,6 +37,7 @@ pub(super) async fn serve(
     let depot = Arc::clone(&session.depot);
     let outgoing = Arc::new(blocking(move || depot.fetch(asked.target, asked.skip_chunks)).await?);
     write_frame(send, Frame::Manifest(outgoing.manifest().into())).await?;
+    let _turn = session.budget.turn().await?;
     let sender = FetchSender::new(asked.order, &outgoing.contents(), asked.wants);
     let fetch = Fetch { session, transfer_id, outgoing, sender, under_way: BTreeMap::new(), tasks: JoinSet::new() };
     let stopped = send.stopped();
@@ -93,6 +93,7 @@ struct Fetch<'s> {
 /// A batch that is read or on its way.
 struct UnderWay {
     batch_bytes: u64,
+    _claim: Claim,
     /// Resets its stream.
     _reset: oneshot::Sender<()>,
 }
@@ -133,11 +134,15 @@ impl Fetch<'_> {
         let contents = self.outgoing.contents();
         let bytes_under_way =
             |fetch: &BTreeMap<BatchId, UnderWay>| fetch.values().map(|batch| batch.batch_bytes).sum::<u64>();
-        while self.under_way.len() < MAX_BATCHES && bytes_under_way(&self.under_way) < AHEAD_BYTES {
+        while self.under_way.len() < MAX_BATCHES
+            && bytes_under_way(&self.under_way) < AHEAD_BYTES
+            && (self.under_way.is_empty() || self.session.budget.has_room())
+        {
             let Some((id, segments)) = self.sender.next_batch(&contents) else { break };
             let (reset, unwanted) = oneshot::channel();
             let batch_bytes = segments.iter().map(|segment| contents_bytes(&contents, *segment)).sum();
-            self.under_way.insert(id, UnderWay { batch_bytes, _reset: reset });
+            let claim = self.session.budget.claim(batch_bytes);
+            self.under_way.insert(id, UnderWay { batch_bytes, _claim: claim, _reset: reset });
             let (session, outgoing) = (self.session.clone(), Arc::clone(&self.outgoing));
             self.tasks.spawn(send_batch(session, self.transfer_id, outgoing, id, segments, unwanted));
         }

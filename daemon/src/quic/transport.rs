@@ -10,6 +10,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::limits::Budget;
 use crate::settings::QuicSettings;
 use crate::tls::Certificate;
 
@@ -20,6 +21,7 @@ const MAX_REQUESTS: u32 = 16;
 pub(crate) struct Transport {
     pub(super) endpoint: Endpoint,
     pub(super) max_connections: usize,
+    pub(super) budget: Budget,
     crypto: Arc<QuicServerConfig>,
     max_datagram_bytes: u16,
 }
@@ -39,7 +41,8 @@ impl Transport {
         config.max_udp_payload_size(max_datagram_bytes).map_err(|error| internal(&error))?;
         let server = server_config(&crypto, Datagrams::towards(listen.ip(), max_datagram_bytes));
         let endpoint = Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime)).map_err(failed)?;
-        Ok(Self { endpoint, max_connections: settings.max_connections, crypto, max_datagram_bytes })
+        let budget = Budget::new(settings.max_under_way_bytes.0);
+        Ok(Self { endpoint, max_connections: settings.max_connections, budget, crypto, max_datagram_bytes })
     }
 
     /// Where it listens.
@@ -70,6 +73,16 @@ fn bind_socket(listen: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     // Less than asked for is fine: the system's own limit.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    let granted_bytes = socket.recv_buffer_size()?.min(socket.send_buffer_size()?);
+    if granted_bytes < SOCKET_BUFFER_BYTES {
+        let hint = "raise net.core.rmem_max and net.core.wmem_max to it";
+        tracing::warn!(
+            granted_bytes,
+            wanted_bytes = SOCKET_BUFFER_BYTES,
+            hint,
+            "small socket buffers slow fetches down"
+        );
+    }
     socket.bind(&listen.into())?;
     Ok(socket.into())
 }
