@@ -103,7 +103,7 @@ impl Settings {
             grpc: ListenSettings { listen: "127.0.0.1:7440".to_owned() },
             quic: QuicSettings {
                 listen: "127.0.0.1:7441".to_owned(),
-                max_connections: 1024,
+                max_connections: 2048,
                 max_under_way_bytes: ByteSize(1 << 30),
                 max_datagram_bytes: MAX_DATAGRAM_BYTES,
             },
