@@ -31,9 +31,11 @@ pub struct ConnectOptions {
 /// How KV travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TransportChoice {
-    /// QUIC, or gRPC when QUIC does not get through.
+    /// The local plane for fetches from a depot on this host; QUIC; or gRPC when QUIC does not get through.
     #[default]
     Auto,
+    /// The local plane for fetches, or an error; puts as with [`Self::Auto`].
+    Local,
     /// QUIC or an error.
     Quic,
     /// gRPC.

@@ -1,4 +1,4 @@
-//! Which way KV travels: over a QUIC connection of its own, or over the control plane.
+//! Which way KV travels: through shared memory, over a QUIC connection of its own, or over the control plane.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    ConnectOptions, Error, ErrorKind, Result, TransportChoice, Usage, connect::Address, control::Control, quic,
+    ConnectOptions, Error, ErrorKind, Result, TransportChoice, Usage, connect::Address, control::Control, local, quic,
     retries::Retries,
 };
 
@@ -51,7 +51,27 @@ impl DataPlane {
         Retries::new(self.resume_within)
     }
 
-    /// Finds the way for one transfer. The control plane is asked where QUIC is, which certificate it shows, and how
+    /// A connection for one fetch through shared memory, where the depot's place and the caller's choice allow one.
+    pub(crate) async fn local(&self) -> Result<Option<local::Connection>> {
+        if !matches!(self.choice, TransportChoice::Auto | TransportChoice::Local) {
+            return Ok(None);
+        }
+        match self.open_local().await {
+            Err(error) if self.choice == TransportChoice::Auto && error.kind() == ErrorKind::Unavailable => {
+                tracing::debug!(%error, "no local plane");
+                Ok(None)
+            }
+            opened => opened.map(Some),
+        }
+    }
+
+    async fn open_local(&self) -> Result<local::Connection> {
+        let announced = Usage::ask(&self.control).await?.local_plane;
+        let elsewhere = || Error::new(ErrorKind::Unavailable, "the depot is not on this host");
+        local::Connection::open(&announced.ok_or_else(elsewhere)?, self.control.timeout()).await
+    }
+
+    /// Finds the way for one transfer over a network. The control plane is asked where QUIC is, which certificate it shows, and how
     /// long the daemon has been up: a connection to the daemon before a restart looks open until it times out.
     pub(crate) async fn route(&self) -> Result<Route> {
         if self.choice == TransportChoice::Grpc || lock(&self.avoid_until).is_some_and(|until| Instant::now() < until) {
@@ -65,7 +85,7 @@ impl DataPlane {
             }
         }
         match self.open(&usage).await {
-            Err(error) if self.choice == TransportChoice::Auto && error.kind() == ErrorKind::Unavailable => {
+            Err(error) if self.choice != TransportChoice::Quic && error.kind() == ErrorKind::Unavailable => {
                 tracing::warn!(%error, "QUIC does not get through, using gRPC");
                 *lock(&self.avoid_until) = Instant::now().checked_add(Self::AVOID);
                 Ok(Route::Grpc)

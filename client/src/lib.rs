@@ -7,7 +7,8 @@
 //! - [`Client::put`]: stores encoded chunks; only what the depot lacks is sent.
 //! - [`Client::usage`], [`Client::contexts`], [`Client::inspect`], [`Client::stat`], [`Client::delete`]: what is in there.
 //!
-//! KV travels over QUIC, and over gRPC where UDP does not get through. Whatever arrives is checked against what was
+//! KV comes out of shared memory from a depot on the same host, else travels over QUIC, and over gRPC where UDP does not get
+//! through. Whatever arrives is checked against what was
 //! asked for and against its checksum before a caller sees it.
 //!
 //! # Examples
@@ -33,6 +34,7 @@ mod data_plane;
 mod fetch;
 pub mod files;
 mod id_prefix;
+mod local;
 mod put;
 mod quic;
 mod retries;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kvdepot_local::Announced;
 use kvdepot_proto::v1;
 use serde::Serialize;
 
@@ -40,6 +41,13 @@ pub struct Usage {
     pub evicted_chunks: u64,
     /// Chunks whose bytes were found corrupt since the start.
     pub quarantined_chunks: u64,
+    /// Segments read from the store for receivers since the start; those that receivers shared count once.
+    pub segment_reads: u64,
+    /// Bytes of segments that are held in memory for further receivers.
+    pub cached_bytes: u64,
+    /// Where the daemon listens for receivers on this host.
+    #[serde(skip)]
+    pub(crate) local_plane: Option<Announced>,
 }
 
 impl Usage {
@@ -71,6 +79,9 @@ impl From<v1::UsageResponse> for Usage {
             matched_tokens: message.matched_tokens,
             evicted_chunks: message.evicted_chunks,
             quarantined_chunks: message.quarantined_chunks,
+            segment_reads: message.segment_reads,
+            cached_bytes: message.cached_bytes,
+            local_plane: message.local_plane.and_then(Announced::of_this_host),
         }
     }
 }

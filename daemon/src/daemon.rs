@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvdepot_proto::data_dir::{CERTIFICATE, Endpoints, SOCKET};
+use kvdepot_proto::data_dir::{CERTIFICATE, Endpoints, LOCAL_SOCKET, SOCKET};
 use kvdepot_proto::{Error, ErrorKind, Result};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{oneshot, watch};
@@ -19,8 +19,9 @@ use crate::clock::system_clock;
 use crate::depot::Depot;
 use crate::endpoints::EndpointsFile;
 use crate::grpc::{self, Identification, UnixSocket};
+use crate::local;
 use crate::quic::{self, Transport};
-use crate::settings::{ListenSettings, Settings};
+use crate::settings::{self, Settings};
 use crate::tls::{self, Certificate};
 
 /// Directory of the store, inside the data directory.
@@ -37,7 +38,7 @@ pub struct Daemon {
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
     drain: Duration,
-    _socket: UnixSocket,
+    _sockets: [UnixSocket; 2],
     _endpoints_file: EndpointsFile,
 }
 
@@ -56,19 +57,25 @@ impl Daemon {
         let (store, store_dir) = (settings.store.clone(), data_dir.join(STORE));
         let (depot, closed) = blocking(move || Depot::open(&store_dir, &store, system_clock())).await?;
         let depot = Arc::new(depot);
-        let certificate = Certificate::of_data_dir(data_dir, tls::names([settings.grpc.host(), settings.quic.host()]))?;
+        let certificate = Certificate::of_data_dir(
+            data_dir,
+            tls::names([&settings.grpc.listen, &settings.quic.listen].map(|listen| settings::host(listen))),
+        )?;
         let listeners = Listeners::bind(&settings, &certificate).await?;
         let endpoints = listeners.endpoints(data_dir)?;
+        let local_plane = local::announcement(&data_dir.join(LOCAL_SOCKET))?;
         let identification = Identification {
             started,
             quic_address: endpoints.quic.clone(),
             certificate_der: certificate.certificate.to_vec(),
+            local_plane: local_plane.clone(),
         };
         let (routes, health) = grpc::services(&depot, identification).await?;
         let (stop, stopping) = watch::channel(false);
-        let Listeners { tcp, unix, quic: transport, socket } = listeners;
+        let Listeners { tcp, unix, local, quic: transport, sockets } = listeners;
         let mut servers = JoinSet::new();
         servers.spawn(quic::serve(Arc::clone(&depot), transport, stopping.clone()));
+        servers.spawn(local::serve(Arc::clone(&depot), local, local_plane.token, stopping.clone()));
         servers.spawn(logged(grpc::serve_unix(routes.clone(), unix, stopped(stopping.clone()))));
         servers.spawn(async move { logged(grpc::serve_tls(routes, tcp, &certificate, stopped(stopping))).await });
         let endpoints_file = EndpointsFile::write(data_dir, &endpoints)?;
@@ -82,7 +89,7 @@ impl Daemon {
             stop,
             servers,
             drain,
-            _socket: socket,
+            _sockets: sockets,
             _endpoints_file: endpoints_file,
         })
     }
@@ -127,16 +134,18 @@ struct Listeners {
     tcp: TcpListener,
     quic: Transport,
     unix: UnixListener,
-    socket: UnixSocket,
+    local: UnixListener,
+    sockets: [UnixSocket; 2],
 }
 
 impl Listeners {
     async fn bind(settings: &Settings, certificate: &Certificate) -> Result<Self> {
-        let grpc = resolve("grpc", &settings.grpc).await?;
+        let grpc = resolve("grpc", &settings.grpc.listen).await?;
         let tcp = TcpListener::bind(grpc).await.map_err(|error| unavailable(&format!("grpc.listen {grpc}"), &error))?;
-        let quic = Transport::bind(resolve("quic", &settings.quic).await?, certificate)?;
-        let (socket, unix) = UnixSocket::bind(&settings.data_dir.join(SOCKET))?;
-        Ok(Self { tcp, quic, unix, socket })
+        let quic = Transport::bind(resolve("quic", &settings.quic.listen).await?, certificate, &settings.quic)?;
+        let (control, unix) = UnixSocket::bind(&settings.data_dir.join(SOCKET))?;
+        let (fetch, local) = UnixSocket::bind(&settings.data_dir.join(LOCAL_SOCKET))?;
+        Ok(Self { tcp, quic, unix, local, sockets: [control, fetch] })
     }
 
     fn endpoints(&self, data_dir: &Path) -> Result<Endpoints> {
@@ -150,9 +159,9 @@ impl Listeners {
     }
 }
 
-async fn resolve(section: &str, settings: &ListenSettings) -> Result<SocketAddr> {
-    let what = format!("{section}.listen {}", settings.listen);
-    let mut addresses = tokio::net::lookup_host(&settings.listen).await.map_err(|error| unavailable(&what, &error))?;
+async fn resolve(section: &str, listen: &str) -> Result<SocketAddr> {
+    let what = format!("{section}.listen {listen}");
+    let mut addresses = tokio::net::lookup_host(listen).await.map_err(|error| unavailable(&what, &error))?;
     addresses.next().ok_or_else(|| Error::new(ErrorKind::Unavailable, format!("{what} has no address")))
 }
 

@@ -10,6 +10,7 @@ mod miss;
 mod put;
 mod recovery;
 mod remove;
+mod segments;
 
 #[cfg(test)]
 mod tests;
@@ -24,9 +25,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub(crate) use self::catalog::{ChunkStat, ContextPage, ContextSummary, IdPrefix, Inspection};
 use self::claims::{Lease, SharedIndex};
-pub(crate) use self::fetch::{FetchTarget, Outgoing, StoredSegment};
+pub(crate) use self::fetch::{FetchTarget, LentSegment, Outgoing, StoredSegment};
 pub(crate) use self::put::{Committed, StagedPut};
 pub(crate) use self::remove::{Deleted, Extent};
+use self::segments::Segments;
 use crate::clock::Clock;
 use crate::index::Index;
 use crate::settings::StoreSettings;
@@ -41,6 +43,7 @@ const LOCAL_TENANT: &str = "";
 /// The depot of one data directory.
 pub(crate) struct Depot {
     store: Store,
+    segments: Segments,
     index: SharedIndex,
     specs: Mutex<BTreeMap<Fingerprint, KvSpec>>,
     /// Held by whoever changes the store; the number of the next put.
@@ -93,6 +96,7 @@ impl Depot {
         let (closed, on_closed) = oneshot::channel();
         let depot = Self {
             store,
+            segments: Segments::new(settings.cache_bytes.0),
             index: SharedIndex::new(index),
             specs: Mutex::new(recovered.specs),
             next_instance: Mutex::new(recovered.next_instance),

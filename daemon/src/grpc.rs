@@ -32,6 +32,9 @@ use crate::tls::Certificate;
 /// Calls that a connection may have in progress at once.
 const MAX_CALLS: u32 = 64;
 
+/// Enough for the tokens of a long context at once: with less, `Match` takes a round trip for each window.
+const WINDOW_BYTES: u32 = 1 << 20;
+
 /// The services, and what tells whether they serve.
 pub(crate) async fn services(depot: &Arc<Depot>, identification: Identification) -> Result<(Routes, HealthReporter)> {
     let depot_server = DepotServer::new(DepotService::new(Arc::clone(depot)))
@@ -81,6 +84,8 @@ pub(crate) async fn serve_unix(routes: Routes, listener: UnixListener, stop: imp
 fn server() -> Server {
     Server::builder()
         .max_concurrent_streams(MAX_CALLS)
+        .initial_stream_window_size(Some(WINDOW_BYTES))
+        .initial_connection_window_size(Some(2 * WINDOW_BYTES))
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(IDLE_TIMEOUT))
 }

@@ -4,7 +4,7 @@
 //! - [`Daemon`]: a running depot; [`Daemon::start`] opens it and serves it, [`Daemon::shutdown`] drains and closes it.
 //!
 //! Inside, from the bottom up: `store` keeps rows in RocksDB, `index` knows the tree of chunks and who goes first
-//! (pure, in memory), `depot` is both together with every operation, `grpc` and `quic` serve it.
+//! (pure, in memory), `depot` is both together with every operation, `grpc`, `quic` and `local` serve it.
 
 mod blocking;
 mod clock;
@@ -14,6 +14,8 @@ mod endpoints;
 mod grpc;
 mod index;
 mod intake;
+mod limits;
+mod local;
 pub mod logging;
 mod quic;
 pub mod settings;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use kvdepot_daemon::settings::Sources;
 use kvdepot_daemon::{Daemon, Settings, logging};
 use mimalloc::MiMalloc;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Gives freed pages to the next buffer, where the system's would hand them back and fault them in anew.
@@ -86,6 +87,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 
 fn serve(settings: Settings) -> anyhow::Result<()> {
     logging::start(&settings.log)?;
+    raise_open_files();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let daemon = Daemon::start(settings).await.context("cannot start")?;
@@ -105,6 +107,14 @@ fn serve(settings: Settings) -> anyhow::Result<()> {
             again = signalled() => anyhow::bail!("stopped at once by a second signal, {again}"),
         }
     })
+}
+
+/// Segments in shared memory have a descriptor each: as many as this user may have.
+fn raise_open_files() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::warn!(?most, %error, "cannot raise the number of open files");
+    }
 }
 
 impl SettingsArgs {

@@ -19,9 +19,6 @@ use tokio::task::JoinSet;
 pub(crate) use self::transport::Transport;
 use crate::depot::Depot;
 
-/// Most connections at a time.
-const MAX_CONNECTIONS: usize = 64;
-
 /// Why a stream or connection was closed, for the peer.
 mod close {
     use super::VarInt;
@@ -44,11 +41,12 @@ pub(crate) async fn serve(depot: Arc<Depot>, transport: Transport, stop: watch::
         tokio::select! {
             incoming = transport.endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
-                if connections.len() >= MAX_CONNECTIONS {
+                if connections.len() >= transport.max_connections {
                     incoming.refuse();
                 } else {
                     let config = transport.config_towards(incoming.remote_address().ip());
-                    connections.spawn(connection::serve(Arc::clone(&depot), incoming, config, stop.clone()));
+                    let serve = connection::serve(Arc::clone(&depot), incoming, config, transport.budget.clone(), stop.clone());
+                connections.spawn(serve);
                 }
             }
             Some(_) = connections.join_next() => {}

@@ -9,6 +9,7 @@ mod tests;
 use std::path::PathBuf;
 
 use kvdepot_codec::KvChunk;
+use kvdepot_proto::transport::{MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES};
 use kvdepot_proto::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ pub struct Settings {
     /// Control plane.
     pub grpc: ListenSettings,
     /// Data plane.
-    pub quic: ListenSettings,
+    pub quic: QuicSettings,
     /// What is kept, and how.
     pub store: StoreSettings,
     /// What is logged, and how.
@@ -35,11 +36,24 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
 }
 
-/// Where a plane listens.
+/// Where the control plane listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenSettings {
     /// Host and port; port 0 takes a free one.
     pub listen: String,
+}
+
+/// Where the data plane listens, and what it lets its peers do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuicSettings {
+    /// Host and port; port 0 takes a free one.
+    pub listen: String,
+    /// Most connections at a time.
+    pub max_connections: usize,
+    /// Most bytes that all fetches together have under way, besides one batch of each.
+    pub max_under_way_bytes: ByteSize,
+    /// Largest datagram to send and to take, for paths that lose larger ones without a word.
+    pub max_datagram_bytes: u16,
 }
 
 /// What is kept, and how.
@@ -47,6 +61,8 @@ pub struct ListenSettings {
 pub struct StoreSettings {
     /// Most bytes of chunks, stored and arriving; 0 for no limit.
     pub quota_bytes: ByteSize,
+    /// Most bytes of segments that are held in memory for further receivers; 0 for none.
+    pub cache_bytes: ByteSize,
     /// Tokens per chunk, a multiple of 32. Fixed once the data directory is made.
     pub chunk_tokens: u32,
     /// Whether a put is acknowledged only when it survives the death of the machine, not just of the process.
@@ -85,8 +101,18 @@ impl Settings {
         Self {
             data_dir: data_dir.into(),
             grpc: ListenSettings { listen: "127.0.0.1:7440".to_owned() },
-            quic: ListenSettings { listen: "127.0.0.1:7441".to_owned() },
-            store: StoreSettings { quota_bytes: ByteSize::default(), chunk_tokens: 256, sync: false },
+            quic: QuicSettings {
+                listen: "127.0.0.1:7441".to_owned(),
+                max_connections: 2048,
+                max_under_way_bytes: ByteSize(1 << 30),
+                max_datagram_bytes: MAX_DATAGRAM_BYTES,
+            },
+            store: StoreSettings {
+                quota_bytes: ByteSize::default(),
+                cache_bytes: ByteSize(256 << 20),
+                chunk_tokens: 256,
+                sync: false,
+            },
             log: LogSettings { format: LogFormat::Text, filter: "info".to_owned() },
             shutdown: ShutdownSettings { drain_secs: 10 },
         }
@@ -109,8 +135,9 @@ impl Settings {
             )));
         }
         crate::logging::filter(&self.log)?;
-        self.grpc.check("grpc")?;
-        self.quic.check("quic")
+        check_address("grpc", &self.grpc.listen)?;
+        check_address("quic", &self.quic.listen)?;
+        self.quic.check()
     }
 
     /// The settings as TOML, as a file would have them.
@@ -119,17 +146,28 @@ impl Settings {
     }
 }
 
-impl ListenSettings {
-    /// Host of the address: a name or an IP address, without brackets.
-    pub(crate) fn host(&self) -> &str {
-        self.listen.rsplit_once(':').map_or(self.listen.as_str(), |(host, _)| host.trim_matches(['[', ']']))
-    }
-
-    fn check(&self, section: &str) -> Result<()> {
-        let port = self.listen.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if self.host().is_empty() || port.is_none() {
-            return Err(Error::invalid(format!("{section}.listen is {:?}, expected host:port", self.listen)));
+impl QuicSettings {
+    fn check(&self) -> Result<()> {
+        let (bytes, in_range) = (self.max_datagram_bytes, MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES);
+        if !in_range.contains(&bytes) {
+            return Err(Error::invalid(format!("quic.max_datagram_bytes is {bytes}, expected {in_range:?}")));
+        }
+        if self.max_connections == 0 {
+            return Err(Error::invalid("quic.max_connections is 0, expected 1 or more"));
         }
         Ok(())
     }
+}
+
+/// Host of an address to listen on: a name or an IP address, without brackets.
+pub(crate) fn host(listen: &str) -> &str {
+    listen.rsplit_once(':').map_or(listen, |(host, _)| host.trim_matches(['[', ']']))
+}
+
+fn check_address(section: &str, listen: &str) -> Result<()> {
+    let port = listen.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    if host(listen).is_empty() || port.is_none() {
+        return Err(Error::invalid(format!("{section}.listen is {listen:?}, expected host:port")));
+    }
+    Ok(())
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Unix socket of the control plane, inside the data directory.
 pub const SOCKET: &str = "kvdepot.sock";
+/// Unix socket of the local plane, inside the data directory.
+pub const LOCAL_SOCKET: &str = "fetch.sock";
 /// Certificate of both planes in PEM, inside the data directory.
 pub const CERTIFICATE: &str = "tls/cert.pem";
 /// [`Endpoints`] as JSON, inside the data directory; written when the daemon is ready.

@@ -20,6 +20,8 @@ use crate::{Error, ErrorKind, Result, limits, v1};
 const HEADER_BYTES: usize = 5;
 /// Kind of [`Frame::Segment`].
 const SEGMENT_KIND: u8 = 7;
+/// Room that is made for a segment before its bytes have come.
+const RESERVED_BYTES: usize = 4 << 20;
 
 macro_rules! frames {
     ($($(#[$doc:meta])* $kind:literal $name:ident($body:ty) up to $limit:expr,)*) => {
@@ -85,6 +87,12 @@ frames! {
     8 Failure(v1::Failure) up to limits::MAX_MESSAGE_BYTES,
     /// The receiver wants less.
     9 Adjust(v1::Adjust) up to limits::MAX_NUMBERS_BYTES,
+    /// Opens a local connection.
+    16 Hello(v1::Hello) up to limits::MAX_LOAN_BYTES,
+    /// Segments in memory beside the frame.
+    17 Lend(v1::Lend) up to limits::MAX_LOAN_BYTES,
+    /// Their memory is free again.
+    18 Taken(v1::Taken) up to limits::MAX_NUMBERS_BYTES,
 }
 
 impl Frame {
@@ -200,8 +208,10 @@ impl SegmentDecoder {
         let Some(Frame::Segment(start)) = self.frames.next_frame()? else { return Ok(None) };
         let (found, limit) = (start.segment_bytes, limits::MAX_SEGMENT_BYTES);
         let in_range = usize::try_from(found).ok().filter(|_| (1..=limit).contains(&found));
-        self.remaining =
-            Some(in_range.ok_or_else(|| Error::invalid(format!("segment of {found} bytes, at most {limit}")))?);
+        let remaining = in_range.ok_or_else(|| Error::invalid(format!("segment of {found} bytes, at most {limit}")))?;
+        self.remaining = Some(remaining);
+        // Growing by doubling would copy most segments twice.
+        self.frames.buffer.reserve(remaining.min(RESERVED_BYTES));
         Ok(Some(SegmentEvent::Start(start)))
     }
 }

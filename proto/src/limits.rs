@@ -23,6 +23,8 @@ pub const MAX_CHUNK_KV_BYTES: u64 = 16 << 30;
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// Largest body of a frame that carries a few numbers.
 pub const MAX_NUMBERS_BYTES: usize = 64;
+/// Largest body of a frame that names segments in memory beside it, or who may have them.
+pub const MAX_LOAN_BYTES: usize = 4096;
 /// Most batches of a fetch that are read or under way.
 pub const MAX_FETCH_BATCHES: usize = 32;
 /// No batch of a fetch is begun while those under way have so many bytes: enough to fill a long path.

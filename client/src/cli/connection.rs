@@ -27,8 +27,10 @@ pub(super) struct ConnectionArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum TransportArg {
-    /// QUIC, or gRPC when QUIC does not get through
+    /// Shared memory for fetches from a depot on this host; QUIC; or gRPC when QUIC does not get through
     Auto,
+    /// Shared memory for fetches, or an error
+    Local,
     /// QUIC or an error
     Quic,
     /// gRPC
@@ -43,6 +45,7 @@ impl ConnectionArgs {
         options.resume_within = self.resume_within;
         options.transport = match self.transport {
             TransportArg::Auto => TransportChoice::Auto,
+            TransportArg::Local => TransportChoice::Local,
             TransportArg::Quic => TransportChoice::Quic,
             TransportArg::Grpc => TransportChoice::Grpc,
         };

@@ -74,6 +74,8 @@ pub struct FetchReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
+    /// Shared memory on one host.
+    Local,
     /// The QUIC data plane.
     #[default]
     Quic,
@@ -178,6 +180,9 @@ impl Client {
 
     /// Fetches what is missing over one connection.
     async fn fetch_once(&self, delivery: &mut Delivery<'_>, wants: &mut watch::Receiver<Wants>) -> Result<()> {
+        if let Some(local) = self.data_plane.local().await? {
+            return local.fetch(wants, delivery).await;
+        }
         match self.data_plane.route().await? {
             Route::Quic(connection) => {
                 self.data_plane.watched(&connection, connection.fetch(wants, delivery)).await?;

@@ -23,6 +23,8 @@ pub(crate) struct Usage {
     pub(crate) matched_tokens: u64,
     pub(crate) evicted_chunks: u64,
     pub(crate) quarantined_chunks: u64,
+    pub(crate) segment_reads: u64,
+    pub(crate) cached_bytes: u64,
 }
 
 /// A stored chunk in numbers.
@@ -83,6 +85,8 @@ impl Depot {
             matched_tokens: counters.matched_tokens.load(Ordering::Relaxed),
             evicted_chunks: counters.evicted_chunks.load(Ordering::Relaxed),
             quarantined_chunks: counters.quarantined_chunks.load(Ordering::Relaxed),
+            segment_reads: self.segments.reads(),
+            cached_bytes: self.segments.held_bytes(),
         }
     }
 

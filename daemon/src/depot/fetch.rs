@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kvdepot_codec::{Geometry, SegmentKey};
+use kvdepot_local::SealedMemory;
 use kvdepot_proto::{ChunkContent, ChunkEntry, ChunkId, Error, ErrorKind, KvSpec, Manifest, Result, Scope};
 
+use super::segments::Name;
 use super::{Depot, StoredPrefix};
 use crate::store::ChunkRow;
 use crate::verify::Expected;
@@ -24,6 +26,14 @@ pub(crate) struct Outgoing {
     manifest: Manifest,
     prefix: StoredPrefix,
     first_chunk: usize,
+}
+
+/// A segment as stored, verified, in memory that others on this host may read.
+pub(crate) struct LentSegment {
+    /// Name inside its chunk.
+    pub(crate) key: SegmentKey,
+    /// The encoded bytes.
+    pub(crate) memory: Arc<SealedMemory>,
 }
 
 /// A segment as stored, verified.
@@ -90,38 +100,56 @@ impl Outgoing {
     /// `Corrupt` when they are not what was put; the chunk is quarantined then. `Unavailable` when the store does not
     /// answer.
     pub(crate) fn read_segments(&self, chunk_idx: u32, keys: &[SegmentKey]) -> Result<Vec<StoredSegment>> {
+        let segments = &self.depot.segments;
+        self.of_chunk(chunk_idx, keys, |name, read| {
+            Ok(StoredSegment { key: name.key, bytes: segments.bytes(name, read)? })
+        })
+    }
+
+    /// As [`Self::read_segments`], in memory that a receiver on this host may read.
+    pub(crate) fn lend_segments(&self, chunk_idx: u32, keys: &[SegmentKey]) -> Result<Vec<LentSegment>> {
+        let segments = &self.depot.segments;
+        self.of_chunk(chunk_idx, keys, |name, read| {
+            Ok(LentSegment { key: name.key, memory: segments.memory(name, read)? })
+        })
+    }
+
+    /// Some segments of a chunk; `take` gets the name of each, and how it is read from the store.
+    fn of_chunk<T>(
+        &self,
+        chunk_idx: u32,
+        keys: &[SegmentKey],
+        take: impl Fn(Name, &dyn Fn() -> Result<Bytes>) -> Result<T>,
+    ) -> Result<Vec<T>> {
         let (id, row) = self
             .prefix
             .chunks
             .get(self.first_chunk.saturating_add(chunk_idx as usize))
             .ok_or_else(|| Error::new(ErrorKind::Internal, format!("chunk {chunk_idx} is not in the manifest")))?;
-        let segments = self.depot.read_verified(id, row, self.manifest.spec.geometry, keys);
-        if let Err(error) = &segments
+        let geometry = self.manifest.spec.geometry;
+        let taken = keys.iter().map(|&key| {
+            let name = Name { chunk: *id, instance: row.instance, key };
+            take(name, &|| self.depot.read_verified(&name, row, geometry))
+        });
+        let taken = taken.collect();
+        if let Err(error) = &taken
             && error.kind() == ErrorKind::Corrupt
         {
             self.depot.quarantine(id, error);
         }
-        segments
+        taken
     }
 }
 
 impl Depot {
-    fn read_verified(
-        &self,
-        id: &ChunkId,
-        row: &ChunkRow,
-        geometry: Geometry,
-        keys: &[SegmentKey],
-    ) -> Result<Vec<StoredSegment>> {
+    fn read_verified(&self, name: &Name, row: &ChunkRow, geometry: Geometry) -> Result<Bytes> {
+        let Name { chunk, instance, key } = name;
         let expected = Expected { geometry, num_tokens: row.num_tokens(), level: row.content.level };
-        let read = |&key: &SegmentKey| {
-            let bytes = self.store.segment(id, row.instance, key)?;
-            expected
-                .verify(key, &bytes)
-                .map_err(|error| Error::new(ErrorKind::Corrupt, format!("segment {key:?} of chunk {id}: {error}")))?;
-            Ok(StoredSegment { key, bytes })
-        };
-        keys.iter().map(read).collect()
+        let bytes = self.store.segment(chunk, *instance, *key)?;
+        expected
+            .verify(*key, &bytes)
+            .map_err(|error| Error::new(ErrorKind::Corrupt, format!("segment {key:?} of chunk {chunk}: {error}")))?;
+        Ok(bytes)
     }
 }
 

@@ -64,6 +64,7 @@ impl Depot {
         tracing::error!(chunk = %id, chunks, error = %reason, "quarantined a chunk and those that continue it");
         self.counters.quarantined_chunks.fetch_add(chunks, Ordering::Relaxed);
         let names: Vec<_> = removed.iter().map(|chunk| (chunk.id, chunk.instance)).collect();
+        self.segments.forget(&names);
         if let Err(error) = self.store.remove(&names, &[]) {
             tracing::error!(chunk = %id, %error, "a quarantined chunk stays on disk until the next start");
         }
@@ -95,6 +96,7 @@ impl Depot {
     /// Removes chunks that are out of the index, and specs that none is left of; on failure they come back.
     fn drop_from_store(&self, removed: Vec<ChunkFacts>) -> Result<()> {
         let names: Vec<_> = removed.iter().map(|chunk| (chunk.id, chunk.instance)).collect();
+        self.segments.forget(&names);
         let unused = self.unused_specs(&removed);
         if let Err(error) = self.store.remove(&names, &unused) {
             restore(&mut self.index.lock(), removed);

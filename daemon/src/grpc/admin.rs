@@ -19,6 +19,8 @@ pub(crate) struct Identification {
     pub(crate) quic_address: String,
     /// The certificate that both planes show, in DER.
     pub(crate) certificate_der: Vec<u8>,
+    /// Where its local plane listens.
+    pub(crate) local_plane: v1::LocalPlane,
 }
 
 /// The `Admin` service.
@@ -53,6 +55,9 @@ impl Admin for AdminService {
             matched_tokens: usage.matched_tokens,
             evicted_chunks: usage.evicted_chunks,
             quarantined_chunks: usage.quarantined_chunks,
+            local_plane: Some(self.identification.local_plane.clone()),
+            segment_reads: usage.segment_reads,
+            cached_bytes: usage.cached_bytes,
         }))
     }
 

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::put::{Puts, receive_segments};
 use super::request;
 use crate::depot::Depot;
+use crate::limits::Budget;
 
 /// Bytes of segments that one connection may have on their way to the store, in units of [`MEMORY_UNIT_BYTES`].
 const MEMORY_UNITS: u64 = MAX_SEGMENT_BYTES / MEMORY_UNIT_BYTES;
@@ -25,6 +26,7 @@ pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) puts: Puts,
     pub(super) memory: Arc<Semaphore>,
+    pub(super) budget: Budget,
 }
 
 /// Serves a connection until it ends, or until `stop` and the end of its transfers.
@@ -32,6 +34,7 @@ pub(super) async fn serve(
     depot: Arc<Depot>,
     incoming: Incoming,
     config: Arc<ServerConfig>,
+    budget: Budget,
     stop: watch::Receiver<bool>,
 ) {
     let peer = incoming.remote_address();
@@ -42,7 +45,7 @@ pub(super) async fn serve(
     match connecting {
         Ok(connection) => {
             let memory = Arc::new(Semaphore::new(usize::try_from(MEMORY_UNITS).unwrap_or(usize::MAX)));
-            let session = Session { depot, connection, puts: Puts::default(), memory };
+            let session = Session { depot, connection, puts: Puts::default(), memory, budget };
             let ended = serve_streams(&session, stop).await;
             tracing::debug!(%peer, ended = ?ended.err(), "connection ended");
         }

@@ -15,6 +15,7 @@ use super::connection::Session;
 use super::frames::{SegmentStream, gone, read_frame, write_frame};
 use crate::blocking::{blocking, flatten};
 use crate::depot::Outgoing;
+use crate::limits::Claim;
 use crate::wire::FetchAsked;
 
 /// Answers a fetch up to its last segment.
@@ -32,8 +33,9 @@ pub(super) async fn serve(
     let depot = Arc::clone(&session.depot);
     let outgoing = Arc::new(blocking(move || depot.fetch(asked.target, asked.skip_chunks)).await?);
     write_frame(send, Frame::Manifest(outgoing.manifest().into())).await?;
+    let _turn = session.budget.turn().await?;
     let sender = asked.share.of(outgoing.manifest());
-    let fetch = Fetch { session, transfer_id, outgoing, sender, resets: BTreeMap::new(), tasks: JoinSet::new() };
+    let fetch = Fetch { session, transfer_id, outgoing, sender, under_way: BTreeMap::new(), tasks: JoinSet::new() };
     let stopped = send.stopped();
     tokio::select! {
         sent = fetch.run(adjusts) => sent,
@@ -80,9 +82,15 @@ struct Fetch<'s> {
     transfer_id: u64,
     outgoing: Arc<Outgoing>,
     sender: FetchSender,
-    /// Of the batches that are read or on their way: dropped, they reset the stream.
-    resets: BTreeMap<BatchId, oneshot::Sender<()>>,
+    under_way: BTreeMap<BatchId, UnderWay>,
     tasks: JoinSet<Result<Sent>>,
+}
+
+/// A batch that is read or on its way.
+struct UnderWay {
+    _claim: Claim,
+    /// Resets its stream.
+    _reset: oneshot::Sender<()>,
 }
 
 /// What was sent of a batch.
@@ -103,14 +111,14 @@ impl Fetch<'_> {
                 Some(sent) = self.tasks.join_next() => {
                     let Sent { id, done: batch } = flatten(sent)?;
                     self.sender.sent(id);
-                    self.resets.remove(&id);
+                    self.under_way.remove(&id);
                     done.segments += batch.segments;
                     done.payload_bytes += batch.payload_bytes;
                 }
                 wants = adjusts.next() => {
                     let wants = wants?;
                     let unwanted = self.sender.adjust(wants.first_chunk(), wants.max_qualities(), &self.outgoing.contents());
-                    unwanted.iter().for_each(|id| _ = self.resets.remove(id));
+                    unwanted.iter().for_each(|id| _ = self.under_way.remove(id));
                 }
             }
         }
@@ -119,9 +127,12 @@ impl Fetch<'_> {
     /// Begins batches for as long as there is room.
     fn begin_batches(&mut self) {
         let contents = self.outgoing.contents();
-        while let Some((id, segments)) = self.sender.next_batch(&contents) {
+        while self.under_way.is_empty() || self.session.budget.has_room() {
+            let before = self.sender.bytes_under_way();
+            let Some((id, segments)) = self.sender.next_batch(&contents) else { break };
             let (reset, unwanted) = oneshot::channel();
-            self.resets.insert(id, reset);
+            let claim = self.session.budget.claim(self.sender.bytes_under_way() - before);
+            self.under_way.insert(id, UnderWay { _claim: claim, _reset: reset });
             let (session, outgoing) = (self.session.clone(), Arc::clone(&self.outgoing));
             self.tasks.spawn(send_batch(session, self.transfer_id, outgoing, id, segments, unwanted));
         }

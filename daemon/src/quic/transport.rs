@@ -3,15 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use kvdepot_proto::transport::{
-    Datagrams, IDLE_TIMEOUT, MAX_SEGMENT_STREAMS, MAX_UDP_PAYLOAD_BYTES, SOCKET_BUFFER_BYTES, WINDOW_BYTES,
-};
+use kvdepot_proto::transport::{Datagrams, IDLE_TIMEOUT, MAX_SEGMENT_STREAMS, SOCKET_BUFFER_BYTES, WINDOW_BYTES};
 use kvdepot_proto::{ALPN, Error, ErrorKind, Result};
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::limits::Budget;
+use crate::settings::QuicSettings;
 use crate::tls::Certificate;
 
 /// Requests that a connection may have open at once.
@@ -20,7 +20,10 @@ const MAX_REQUESTS: u32 = 16;
 /// A bound endpoint that takes connections.
 pub(crate) struct Transport {
     pub(super) endpoint: Endpoint,
+    pub(super) max_connections: usize,
+    pub(super) budget: Budget,
     crypto: Arc<QuicServerConfig>,
+    max_datagram_bytes: u16,
 }
 
 impl Transport {
@@ -28,16 +31,18 @@ impl Transport {
     ///
     /// # Errors
     /// `Unavailable` when the system refuses the address, `Invalid` when the certificate does not fit its key.
-    pub(crate) fn bind(listen: SocketAddr, certificate: &Certificate) -> Result<Self> {
+    pub(crate) fn bind(listen: SocketAddr, certificate: &Certificate, settings: &QuicSettings) -> Result<Self> {
         let crypto = Arc::new(crypto(certificate)?);
         let failed =
             |error: std::io::Error| Error::new(ErrorKind::Unavailable, format!("quic.listen {listen}: {error}"));
         let socket = bind_socket(listen).map_err(failed)?;
         let mut config = EndpointConfig::default();
-        config.max_udp_payload_size(MAX_UDP_PAYLOAD_BYTES).map_err(|error| internal(&error))?;
-        let server = server_config(&crypto, listen.ip());
+        let max_datagram_bytes = settings.max_datagram_bytes;
+        config.max_udp_payload_size(max_datagram_bytes).map_err(|error| internal(&error))?;
+        let server = server_config(&crypto, Datagrams::towards(listen.ip(), max_datagram_bytes));
         let endpoint = Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime)).map_err(failed)?;
-        Ok(Self { endpoint, crypto })
+        let budget = Budget::new(settings.max_under_way_bytes.0);
+        Ok(Self { endpoint, max_connections: settings.max_connections, budget, crypto, max_datagram_bytes })
     }
 
     /// Where it listens.
@@ -47,7 +52,7 @@ impl Transport {
 
     /// The settings for a peer, by where it is.
     pub(super) fn config_towards(&self, remote: IpAddr) -> Arc<ServerConfig> {
-        Arc::new(server_config(&self.crypto, remote))
+        Arc::new(server_config(&self.crypto, Datagrams::towards(remote, self.max_datagram_bytes)))
     }
 }
 
@@ -68,12 +73,21 @@ fn bind_socket(listen: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
     // Less than asked for is fine: the system's own limit.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    let granted_bytes = socket.recv_buffer_size()?.min(socket.send_buffer_size()?);
+    if granted_bytes < SOCKET_BUFFER_BYTES {
+        let hint = "raise net.core.rmem_max and net.core.wmem_max to it";
+        tracing::warn!(
+            granted_bytes,
+            wanted_bytes = SOCKET_BUFFER_BYTES,
+            hint,
+            "small socket buffers slow fetches down"
+        );
+    }
     socket.bind(&listen.into())?;
     Ok(socket.into())
 }
 
-fn server_config(crypto: &Arc<QuicServerConfig>, remote: IpAddr) -> ServerConfig {
-    let datagrams = Datagrams::towards(remote);
+fn server_config(crypto: &Arc<QuicServerConfig>, datagrams: Datagrams) -> ServerConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(datagrams.largest_bytes);
     let mut congestion = CubicConfig::default();

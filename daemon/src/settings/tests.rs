@@ -29,7 +29,7 @@ fn later_sources_override_earlier_ones() {
     let settings = sources.load().unwrap();
     assert_eq!(settings.store.quota_bytes, ByteSize(10 << 30));
     assert_eq!((settings.store.chunk_tokens, settings.store.sync), (128, true));
-    assert_eq!((settings.grpc.listen.as_str(), settings.grpc.host()), ("[::1]:0", "::1"));
+    assert_eq!((settings.grpc.listen.as_str(), host(&settings.grpc.listen)), ("[::1]:0", "::1"));
     assert_eq!(settings.quic, Settings::in_dir("").quic);
     assert_eq!(settings.data_dir, PathBuf::from("/depot"));
 }
@@ -57,6 +57,9 @@ fn unknown_settings_are_refused_with_their_source() {
 #[test]
 fn values_that_do_not_fit_are_refused_by_name() {
     let cases = [
+        ("[quic]\nmax_connections = 0", "quic.max_connections is 0, expected 1 or more"),
+        ("[quic]\nmax_datagram_bytes = 1100", "quic.max_datagram_bytes is 1100, expected 1200..=65000"),
+        ("[quic]\nmax_datagram_bytes = 65001", "quic.max_datagram_bytes is 65001, expected 1200..=65000"),
         ("[store]\nchunk_tokens = 100", "store.chunk_tokens is 100, expected a multiple of 32 up to 4096"),
         ("[store]\nquota_bytes = \"10 parsecs\"", "\"10 parsecs\" is no size in bytes"),
         ("[store]\nsync = \"maybe\"", "store.sync"),

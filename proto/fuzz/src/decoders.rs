@@ -48,7 +48,8 @@ fn read(frame: &Frame) {
         Frame::Adjust(adjust) => drop(Wants::from_message(adjust.first_chunk, adjust.max_qualities)),
         Frame::Segment(start) => drop(segment_key(start.key)),
         Frame::Failure(failure) => drop(kvdepot_proto::Error::from(failure)),
-        Frame::FetchDone(_) | Frame::Need(_) | Frame::Ack(_) => {}
+        Frame::Lend(lend) => lend.segments.into_iter().for_each(|start| drop(segment_key(start.key))),
+        Frame::FetchDone(_) | Frame::Need(_) | Frame::Ack(_) | Frame::Hello(_) | Frame::Taken(_) => {}
     }
 }
 
