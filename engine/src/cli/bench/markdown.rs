@@ -12,8 +12,9 @@ const DRAWN: &str = "uniform";
 /// The page that is published.
 pub(super) fn page(results: &[TraceResult]) -> String {
     let engine = results.first().map(|result| legend(&result.engine)).unwrap_or_default();
-    let mut page =
-        String::from("# Streaming over real links\n\nMade by `scripts/bench-stream`; every number is of that run.\n\n");
+    let mut page = String::from(
+        "# Streaming over real links\n\nMade by `scripts/bench-stream --write`; what it means: `docs/decisions/0008-streaming.md`.\n\n",
+    );
     let _ = writeln!(page, "{engine}\n\n![Time to first token over each link](streaming.svg)\n");
     page + &table(results) + &deadlines(results) + &summary(results)
 }
