@@ -1,7 +1,6 @@
 //! With a deadline, a receiver has the base of everything and as much of the rest as there was time for; and exactly what
 //! was put where only that is allowed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +16,8 @@ use tokio::runtime::Runtime;
 
 /// Seven whole chunks and a short one.
 const NUM_TOKENS: usize = 2_000;
+/// Several times what the depot sends at once: of less, a refinement may be on its way before the base of another chunk is read.
+const MANY_TOKENS: usize = 8_000;
 
 /// An engine of given costs that knows the KV that it would compute.
 struct KnownEngine {
@@ -57,21 +58,22 @@ struct Stored {
     _dir: TempDir,
     depot: DepotProcess,
     source: KvSource,
+    num_tokens: usize,
     scope: Scope,
     chunks: Vec<EncodedChunk>,
     runtime: Runtime,
 }
 
 impl Stored {
-    fn put(level: Level) -> anyhow::Result<Self> {
+    fn put(level: Level, num_tokens: usize) -> anyhow::Result<Self> {
         let (dir, runtime) = (tempfile::tempdir()?, Runtime::new()?);
         let depot = DepotProcess::start(dir.path(), &[])?;
         let source = KvSource::small(Dtype::Bf16, 77)?;
-        let chunks = source.encoded(NUM_TOKENS, level)?;
+        let chunks = source.encoded(num_tokens, level)?;
         let scope = Scope { lossy: !level.is_lossless(), ..Scope::exact(spec_of(source.geometry)) };
         let client = runtime.block_on(Client::connect(&depot.connect_options()))?;
-        runtime.block_on(client.put(&scope, &source.tokens(NUM_TOKENS), &chunks, |_| ()))?;
-        Ok(Self { _dir: dir, depot, source, scope, chunks, runtime })
+        runtime.block_on(client.put(&scope, &source.tokens(num_tokens), &chunks, |_| ()))?;
+        Ok(Self { _dir: dir, depot, source, num_tokens, scope, chunks, runtime })
     }
 
     /// Obtains the context over a path, and gives the KV that the engine then holds.
@@ -88,8 +90,8 @@ impl Stored {
         options.transport = TransportChoice::Quic;
         options.quic_address = Some(relay.address());
         let client = self.runtime.block_on(Client::connect(&options))?;
-        let mut engine = KnownEngine { source: self.source.chunks(NUM_TOKENS)?, secs_per_token, held: Vec::new() };
-        let tokens = self.source.tokens(NUM_TOKENS);
+        let mut engine = KnownEngine { source: self.source.chunks(self.num_tokens)?, secs_per_token, held: Vec::new() };
+        let tokens = self.source.tokens(self.num_tokens);
         let what = BothEnds { scope: &self.scope, tokens: &tokens, goal };
         let report = client.load_from_both_ends(self.runtime.handle(), what, &mut engine, decoder)?;
         Ok((report, engine.held))
@@ -97,7 +99,7 @@ impl Stored {
 
     /// Holds what the engine has against what each chunk's fate says that it is.
     fn check(&self, report: &BothEndsReport, held: &[KvChunk]) -> anyhow::Result<()> {
-        let whole = self.source.chunks(NUM_TOKENS)?;
+        let whole = self.source.chunks(self.num_tokens)?;
         assert_eq!((report.chunks.len(), held.len()), (whole.len(), whole.len()), "{report:?}");
         for (idx, (chunk, held)) in report.chunks.iter().zip(held).enumerate() {
             let due = match chunk.fate {
@@ -134,10 +136,11 @@ const NEVER: f64 = f64::INFINITY;
 
 #[test]
 fn a_deadline_cuts_refinements_and_never_the_base() -> anyhow::Result<()> {
-    let stored = Stored::put(Level::Q3)?;
-    // A link on which the base takes one second, and all of it nearly two.
-    let bytes_per_sec = stored.stored_bytes(1) as f64;
-    let path = Path { bytes_per_sec: Some(bytes_per_sec), queued_datagrams: 4, ..Path::default() };
+    let stored = Stored::put(Level::Q3, MANY_TOKENS)?;
+    // A link on which the base takes two seconds and the rest more than one, and nothing is lost: a base that had to be sent
+    // again could come after all else.
+    let bytes_per_sec = stored.stored_bytes(1) as f64 / 2.0;
+    let path = Path { bytes_per_sec: Some(bytes_per_sec), ..Path::default() };
     let goal = |millis: Option<u64>| Goal { qualities: 3, deadline: millis.map(Duration::from_millis) };
     let (early, held) = stored.obtain(path, NEVER, goal(Some(1)), &CpuDecoder)?;
     stored.check(&early, &held)?;
@@ -153,7 +156,7 @@ fn a_deadline_cuts_refinements_and_never_the_base() -> anyhow::Result<()> {
 
 #[test]
 fn without_a_deadline_loaded_chunks_have_the_quality_asked_for() -> anyhow::Result<()> {
-    let stored = Stored::put(Level::Q3)?;
+    let stored = Stored::put(Level::Q3, NUM_TOKENS)?;
     for asked in 1..=3 {
         let goal = Goal { qualities: asked, deadline: None };
         let (report, held) = stored.obtain(Path::default(), NEVER, goal, &CpuDecoder)?;
@@ -166,9 +169,9 @@ fn without_a_deadline_loaded_chunks_have_the_quality_asked_for() -> anyhow::Resu
 
 #[test]
 fn an_engine_that_is_faster_than_the_link_computes() -> anyhow::Result<()> {
-    let stored = Stored::put(Level::Q3)?;
+    let stored = Stored::put(Level::Q3, NUM_TOKENS)?;
     // The link takes minutes; the engine a fifth of a second.
-    let path = Path { bytes_per_sec: Some(20_000.0), queued_datagrams: 4, ..Path::default() };
+    let path = Path { bytes_per_sec: Some(20_000.0), ..Path::default() };
     let goal = Goal { qualities: 3, deadline: None };
     let (report, held) = stored.obtain(path, 1e-4, goal, &CpuDecoder)?;
     stored.check(&report, &held)?;
@@ -179,7 +182,7 @@ fn an_engine_that_is_faster_than_the_link_computes() -> anyhow::Result<()> {
 
 #[test]
 fn in_an_exact_scope_what_is_not_computed_is_lossless() -> anyhow::Result<()> {
-    let stored = Stored::put(Level::Q0)?;
+    let stored = Stored::put(Level::Q0, NUM_TOKENS)?;
     for deadline in [1, 200] {
         let goal = Goal { qualities: 3, deadline: Some(Duration::from_millis(deadline)) };
         let (report, held) = stored.obtain(Path::default(), 1e-5, goal, &CpuDecoder)?;
@@ -189,17 +192,16 @@ fn in_an_exact_scope_what_is_not_computed_is_lossless() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A decoder that fails once.
+/// A decoder that refuses the chunk with a certain segment.
 struct BrokenDecoder {
-    fails_after: usize,
-    decoded: AtomicUsize,
+    refused: Vec<u8>,
 }
 
 impl Decoder for BrokenDecoder {
     type Kv = KvChunk;
 
     fn decode(&self, geometry: Geometry, num_tokens: usize, segments: &[Bytes]) -> kvdepot_codec::Result<KvChunk> {
-        match self.decoded.fetch_add(1, Ordering::Relaxed) == self.fails_after {
+        match segments.iter().any(|segment| *segment == self.refused) {
             true => Err(kvdepot_codec::Error::Invalid("refused".to_owned())),
             false => CpuDecoder.decode(geometry, num_tokens, segments),
         }
@@ -208,10 +210,10 @@ impl Decoder for BrokenDecoder {
 
 #[test]
 fn a_chunk_that_does_not_decode_is_computed_with_all_before_it() -> anyhow::Result<()> {
-    let stored = Stored::put(Level::Q3)?;
-    let decoder = BrokenDecoder { fails_after: 2, decoded: AtomicUsize::new(0) };
+    let stored = Stored::put(Level::Q3, NUM_TOKENS)?;
+    let decoder = BrokenDecoder { refused: stored.chunks[5].segments[0].bytes.clone() };
     let goal = Goal { qualities: 3, deadline: None };
-    // Slow enough that three chunks have come before the engine reaches them.
+    // Slow enough that all chunks have come before the engine reaches the third.
     let (report, held) = stored.obtain(Path::default(), 1e-3, goal, &decoder)?;
     stored.check(&report, &held)?;
     assert!(report.failure.as_deref().is_some_and(|failure| failure.contains("refused")), "{report:?}");
