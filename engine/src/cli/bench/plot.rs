@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use super::results::TraceResult;
 
-const SIZE: (u32, u32) = (980, 560);
+const SIZE: (u32, u32) = (1200, 520);
 const FONT: &str = "sans-serif";
 /// Ways and their colours (Okabe and Ito, told apart by the colour-blind).
 const WAYS: [(&str, RGBColor); 6] = [
@@ -40,14 +40,14 @@ fn draw(results: &[TraceResult]) -> anyhow::Result<String> {
     let mut chart = ChartBuilder::on(&area)
         .caption("Time to first token over each link, longest context", (FONT, 20))
         .margin(18)
-        .x_label_area_size(110)
+        .x_label_area_size(30)
         .y_label_area_size(72)
         .build_cartesian_2d(-0.5..results.len() as f64 - 0.5, (0.7 * low.min(high)..1.4 * high).log_scale())?;
     chart
         .configure_mesh()
         .y_desc("milliseconds")
         .x_labels(results.len() + 1)
-        .x_label_style((FONT, 12).into_font().transform(FontTransform::Rotate90))
+        .x_label_style((FONT, 12))
         .x_label_formatter(&|x| names.get(x.round() as usize).map_or(String::new(), |name| (*name).to_owned()))
         .y_label_formatter(&|ms| format!("{ms:.0}"))
         .light_line_style(TRANSPARENT)
@@ -57,7 +57,12 @@ fn draw(results: &[TraceResult]) -> anyhow::Result<String> {
         let label = move |(x, y)| Circle::new((x + 10, y), 5, colour.filled());
         chart.draw_series(points)?.label(way).legend(label);
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK)
+        .draw()?;
     area.present()?;
     drop((chart, area));
     Ok(svg)
