@@ -7,12 +7,11 @@ mod grpc;
 
 use std::time::{Duration, Instant};
 
-use kvdepot_proto::stream::{SendOrder, Wants};
+use kvdepot_proto::stream::{FetchReceiver, SendOrder, Wants};
 use kvdepot_proto::{ChunkId, Manifest, ReceivedSegment, Scope, v1};
-
 use tokio::sync::watch;
 
-use crate::{Client, Result, data_plane::Route};
+use crate::{Client, Error, ErrorKind, Result, data_plane::Route};
 
 pub use decode::{FetchProgress, FetchedKv};
 pub(crate) use delivery::Delivery;
@@ -113,6 +112,13 @@ impl FetchRequest {
             ..v1::FetchRequest::default()
         }
     }
+}
+
+/// What a fetch ends with of which nothing has come for `timeout`.
+pub(crate) fn stalled(due: &FetchReceiver, timeout: Duration) -> Error {
+    let missing = due.wanted().count();
+    let message = format!("the transfer stood still for {timeout:?} with {missing} segments to come; try again");
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 impl Client {

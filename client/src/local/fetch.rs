@@ -13,7 +13,11 @@ use kvdepot_proto::{
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{Connection, next, unexpected};
-use crate::{Error, ErrorKind, Result, Transport, control::within, fetch::Delivery};
+use crate::{
+    Error, ErrorKind, Result, Transport,
+    control::within,
+    fetch::{Delivery, stalled},
+};
 
 /// Loans that are copied out at a time; more stay with the depot.
 const MAX_COPYING: usize = 2;
@@ -47,7 +51,7 @@ impl Connection {
                     delivery.adjust(now);
                     incoming.adjust(now).await;
                 }
-                () = tokio::time::sleep(timeout) => return Err(incoming.stalled(timeout)),
+                () = tokio::time::sleep(timeout) => return Err(stalled(&incoming.due, timeout)),
             }
         }
         incoming.check_complete()
@@ -107,12 +111,6 @@ impl Incoming {
             0 => Ok(()),
             due => Err(Error::invalid(format!("the depot ended the fetch with {due} segments to come"))),
         }
-    }
-
-    fn stalled(&self, timeout: std::time::Duration) -> Error {
-        let due = self.due.wanted().count();
-        let message = format!("the transfer stood still for {timeout:?} with {due} segments to come; try again");
-        Error::new(ErrorKind::Unavailable, message)
     }
 }
 

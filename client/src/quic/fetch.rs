@@ -17,7 +17,10 @@ use super::{
     Connection, broken,
     frames::{READ_BYTES, unexpected},
 };
-use crate::{Error, ErrorKind, Result, Transport, fetch::Delivery};
+use crate::{
+    Error, ErrorKind, Result, Transport,
+    fetch::{Delivery, stalled},
+};
 
 /// Segments that are read but not yet handed over; more stay in the streams, where flow control holds the sender.
 const QUEUED_SEGMENTS: usize = 4;
@@ -64,18 +67,10 @@ impl Connection {
                     Frame::FetchDone(_) => done = true,
                     other => return Err(unexpected(&other, "the end of the fetch")),
                 },
-                () = tokio::time::sleep(self.timeout) => return Err(self.stalled(&incoming)),
+                () = tokio::time::sleep(self.timeout) => return Err(incoming.due(|due| stalled(due, self.timeout))),
             }
         }
         Ok(())
-    }
-
-    fn stalled(&self, incoming: &Incoming) -> Error {
-        let (due, timeout) = (incoming.due(|due| due.wanted().count()), self.timeout);
-        Error::new(
-            ErrorKind::Unavailable,
-            format!("the transfer stood still for {timeout:?} with {due} segments to come; try again"),
-        )
     }
 }
 
