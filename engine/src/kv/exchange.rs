@@ -29,11 +29,12 @@ impl Sequence {
         Ok(chunk)
     }
 
-    /// Appends the tokens of a chunk.
+    /// Appends a range of the tokens of a chunk.
     ///
     /// # Errors
-    /// `Invalid` when the chunk's geometry is not this model's, `Busy` when the pool has no room for its pages.
-    pub(crate) fn import(&mut self, pool: &KvPool, chunk: &KvChunk) -> Result<()> {
+    /// `Invalid` when the chunk's geometry is not this model's or it does not hold the range, `Busy` when the pool has no room
+    /// for its pages.
+    pub(crate) fn import(&mut self, pool: &KvPool, chunk: &KvChunk, tokens: Range<usize>) -> Result<()> {
         let layout = pool.layout();
         if chunk.geometry() != &layout.geometry {
             return Err(Error::Invalid(format!(
@@ -42,16 +43,20 @@ impl Sequence {
                 layout.geometry
             )));
         }
+        if tokens.end > chunk.num_tokens() || tokens.start > tokens.end {
+            let held = chunk.num_tokens();
+            return Err(Error::Invalid(format!("tokens {tokens:?} are taken of a chunk that holds {held}")));
+        }
         let start = self.num_tokens();
-        self.reserve(pool, start + chunk.num_tokens())?;
+        self.reserve(pool, start + tokens.len())?;
         for (layer, side) in planes(layout) {
             let plane = Plane { layout, layer, side };
-            for (idx, row) in chunk.plane(layer, side).chunks_exact(plane.token_bytes()).enumerate() {
-                let position = start + idx;
+            let rows = chunk.plane(layer, side).chunks_exact(plane.token_bytes());
+            for (position, row) in (start..).zip(rows.skip(tokens.start).take(tokens.len())) {
                 plane.write(self.own_page(position / PAGE_TOKENS).lines_mut(), position % PAGE_TOKENS, row);
             }
         }
-        self.commit(chunk.num_tokens());
+        self.commit(tokens.len());
         Ok(())
     }
 }

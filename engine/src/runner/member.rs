@@ -1,12 +1,15 @@
 //! A request on its way.
 
+use std::ops::Deref;
+
 use super::{Completion, FinishReason, Request};
 use crate::Result;
 use crate::kv::Sequence;
 
-/// A request that has pages.
-pub(super) struct Member<'a> {
-    pub(super) request: &'a Request,
+/// A request that has pages; `R` borrows or owns it.
+#[derive(Debug)]
+pub(super) struct Member<R> {
+    pub(super) request: R,
     pub(super) sequence: Sequence,
     /// Tokens to compute next: what is left of the context, then each chosen token.
     pub(super) pending: Vec<u32>,
@@ -14,8 +17,8 @@ pub(super) struct Member<'a> {
     pub(super) is_finished: bool,
 }
 
-impl<'a> Member<'a> {
-    pub(super) fn new(request: &'a Request, sequence: Sequence, pending: Vec<u32>) -> Self {
+impl<R: Deref<Target = Request>> Member<R> {
+    pub(super) fn new(request: R, sequence: Sequence, pending: Vec<u32>) -> Self {
         let completion = Completion { tokens: vec![], logprobs: vec![], finish_reason: FinishReason::Length };
         Self { request, sequence, pending, completion, is_finished: false }
     }

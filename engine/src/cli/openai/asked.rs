@@ -13,7 +13,7 @@ use super::template::ChatTemplate;
 /// Most choices of one body.
 const MAX_CHOICES: usize = 128;
 /// Parameters that say nothing about the tokens.
-const WITHOUT_EFFECT: [&str; 5] = ["user", "metadata", "store", "service_tier", "stream_options"];
+const WITHOUT_EFFECT: [&str; 4] = ["user", "metadata", "store", "service_tier"];
 
 /// Which of the API a body is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -22,6 +22,16 @@ pub(in crate::cli) enum Endpoint {
     Completions,
     #[serde(rename = "/v1/chat/completions")]
     Chat,
+}
+
+impl Endpoint {
+    /// Its path.
+    pub(in crate::cli) const fn path(self) -> &'static str {
+        match self {
+            Self::Completions => "/v1/completions",
+            Self::Chat => "/v1/chat/completions",
+        }
+    }
 }
 
 /// What bodies are read with.
@@ -47,6 +57,16 @@ pub(in crate::cli) struct Asked {
     pub(in crate::cli) stops: Vec<String>,
     pub(in crate::cli) wants_logprobs: bool,
     pub(in crate::cli) wants_stream: bool,
+    /// Whether a stream ends with what was used.
+    pub(in crate::cli) wants_usage: bool,
+}
+
+/// `stream_options`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
 }
 
 impl Asked {
@@ -82,6 +102,7 @@ impl Asked {
         let max_tokens = most.or(fields.take("max_tokens")?).unwrap_or(defaults.max_tokens);
         let wants_logprobs = take_logprobs(endpoint, &mut fields)?;
         let wants_stream = fields.take("stream")?.unwrap_or(false);
+        let StreamOptions { include_usage: wants_usage } = fields.take("stream_options")?.unwrap_or_default();
         fields.finish(&WITHOUT_EFFECT)?;
         let request = |context: &Vec<u32>, choice: usize| Request {
             suffix: context.clone(),
@@ -90,7 +111,7 @@ impl Asked {
             stop_tokens: defaults.stop_tokens.to_vec(),
         };
         let requests = contexts.iter().flat_map(|context| (0..choices).map(move |choice| request(context, choice)));
-        Ok(Self { endpoint, model, requests: requests.collect(), stops, wants_logprobs, wants_stream })
+        Ok(Self { endpoint, model, requests: requests.collect(), stops, wants_logprobs, wants_stream, wants_usage })
     }
 }
 
