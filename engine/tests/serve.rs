@@ -155,10 +155,11 @@ fn a_stream_says_what_the_whole_answer_says() {
         json!({"stop": ["e ", "zzzz"], "max_tokens": 60}),
         json!({"stop": [" the"], "temperature": 0.8, "seed": 3, "max_tokens": 60}),
         json!({"logprobs": 0, "max_tokens": 20}),
+        json!({"logprobs": 3, "max_tokens": 20}),
     ] {
         let body = with(body(&prompt, 40), more);
         let whole = server.complete(&body);
-        let stream = with(body, json!({"stream": true, "stream_options": {"include_usage": true}}));
+        let stream = with(body.clone(), json!({"stream": true, "stream_options": {"include_usage": true}}));
         let mut chunks = server.stream("/v1/completions", &stream);
         let last = chunks.pop().unwrap();
         assert_eq!(last["choices"], json!([]));
@@ -172,8 +173,15 @@ fn a_stream_says_what_the_whole_answer_says() {
                 parts.iter().map(|part| &part["finish_reason"]).filter(|reason| !reason.is_null()).collect();
             assert_eq!(reasons, [&choice["finish_reason"]]);
             if let Some(all) = choice["logprobs"]["token_logprobs"].as_array() {
-                let said = parts.iter().flat_map(|part| part["logprobs"]["token_logprobs"].as_array().unwrap());
-                assert_eq!(said.collect::<Vec<_>>(), all.iter().collect::<Vec<_>>());
+                let said = |name: &str| -> Vec<Value> {
+                    let parts = parts.iter().filter_map(|part| part["logprobs"][name].as_array());
+                    parts.flatten().cloned().collect()
+                };
+                assert_eq!(&said("token_logprobs"), all);
+                let tops = choice["logprobs"]["top_logprobs"].as_array().cloned().unwrap_or_default();
+                assert_eq!(said("top_logprobs"), tops);
+                assert!(tops.iter().all(|top| top.as_object().unwrap().len() <= 3));
+                assert!(tops.len() == if body["logprobs"] == 0 { 0 } else { 20 });
             }
             assert!(parts.len() > 3 || choice["finish_reason"] == "stop", "{parts:?}");
         }
@@ -197,6 +205,7 @@ fn what_cannot_be_answered_says_why() {
     refused(with(body("a", 3), json!({"prompt": vec![5; 100_000]})), 400, "more than the model's context");
     refused(with(body("a", 3), json!({"prompt": vec![5; 3_000]})), 429, "of KV do not fit");
     refused(with(body("a", 3), json!({"prompt": vec![5; 3_000], "stream": true})), 429, "of KV do not fit");
+    refused(with(body("a", 3), json!({"logprobs": 21})), 400, "at most 20");
     refused(with(body("a", 3), json!({"stream_options": {"more": 1}})), 400, "stream_options");
     assert_eq!(server.call("POST", "/v1/completions", None, "{\"model\": ").status, 400);
     assert_eq!(server.call("POST", "/v1/completions", None, "\u{0}").status, 400);

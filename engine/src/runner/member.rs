@@ -5,6 +5,7 @@ use std::ops::Deref;
 use super::{Completion, FinishReason, Request};
 use crate::Result;
 use crate::kv::Sequence;
+use crate::sample::most_probable;
 
 /// A request that has pages; `R` borrows or owns it.
 #[derive(Debug)]
@@ -19,8 +20,7 @@ pub(super) struct Member<R> {
 
 impl<R: Deref<Target = Request>> Member<R> {
     pub(super) fn new(request: R, sequence: Sequence, pending: Vec<u32>) -> Self {
-        let completion = Completion { tokens: vec![], logprobs: vec![], finish_reason: FinishReason::Length };
-        Self { request, sequence, pending, completion, is_finished: false }
+        Self { request, sequence, pending, completion: Completion::default(), is_finished: false }
     }
 
     /// Drops tokens that were computed; if they were the last that are known, chooses the next one by `logits`. Gives whether it did.
@@ -40,6 +40,9 @@ impl<R: Deref<Target = Request>> Member<R> {
         let choice = self.request.sampling.choose(logits, self.completion.tokens.len())?;
         self.completion.tokens.push(choice.token);
         self.completion.logprobs.push(choice.logprob);
+        if self.request.top_logprobs > 0 {
+            self.completion.top_logprobs.push(most_probable(logits, self.request.top_logprobs));
+        }
         self.pending.push(choice.token);
         if self.request.stop_tokens.contains(&choice.token) {
             self.stop();

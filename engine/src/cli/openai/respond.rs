@@ -1,7 +1,7 @@
 //! Bodies of answers.
 
 use kvdepot_client::{Error, ErrorKind, Result};
-use kvdepot_engine::{Completion, TextCodec};
+use kvdepot_engine::{Choice, Completion, TextCodec};
 use serde_json::{Value, json};
 
 use super::{Asked, Endpoint};
@@ -73,14 +73,44 @@ pub(in crate::cli) fn usage(asked: &Asked, completion_tokens: usize, cached_toke
 /// # Errors
 /// `Invalid` when tokens do not decode to text.
 pub(in crate::cli) fn logprobs(asked: &Asked, completion: &Completion, text: Option<&TextCodec>) -> Result<Value> {
-    let tokens = completion.tokens.iter().map(|&token| decode(&[token], text)).collect::<Result<Vec<_>>>()?;
+    let chosen = completion.tokens.iter().zip(&completion.logprobs);
+    let chosen: Vec<Told> = chosen.map(|(&token, &logprob)| Told::new(token, logprob, text)).collect::<Result<_>>()?;
+    let told = |top: &Vec<Choice>| top.iter().map(|top| Told::new(top.token, top.logprob, text)).collect();
+    let tops: Vec<Vec<Told>> = completion.top_logprobs.iter().map(told).collect::<Result<_>>()?;
     Ok(match asked.endpoint {
-        Endpoint::Completions => json!({"tokens": tokens, "token_logprobs": completion.logprobs}),
+        Endpoint::Completions => {
+            let tokens: Vec<&str> = chosen.iter().map(|told| &told.token[..]).collect();
+            let by_token =
+                |top: &Vec<Told>| Value::from_iter(top.iter().map(|told| (told.token.clone(), told.logprob)));
+            let tops = if tops.is_empty() { Value::Null } else { tops.iter().map(by_token).collect() };
+            json!({"tokens": tokens, "token_logprobs": completion.logprobs, "top_logprobs": tops})
+        }
         Endpoint::Chat => {
-            let entry = |(token, logprob): (&String, &f32)| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []});
-            json!({"content": tokens.iter().zip(&completion.logprobs).map(entry).collect::<Vec<_>>()})
+            let tops = tops.into_iter().chain(std::iter::repeat_with(Vec::new));
+            let entry = |(told, tops): (Told, Vec<Told>)| {
+                let mut entry = told.entry();
+                entry["top_logprobs"] = tops.iter().map(Told::entry).collect();
+                entry
+            };
+            json!({"content": chosen.into_iter().zip(tops).map(entry).collect::<Vec<_>>()})
         }
     })
+}
+
+/// A token and its logarithm, as text.
+struct Told {
+    token: String,
+    logprob: f32,
+}
+
+impl Told {
+    fn new(token: u32, logprob: f32, text: Option<&TextCodec>) -> Result<Self> {
+        Ok(Self { token: decode(&[token], text)?, logprob })
+    }
+
+    fn entry(&self) -> Value {
+        json!({"token": self.token, "logprob": self.logprob, "bytes": self.token.as_bytes()})
+    }
 }
 
 /// The text of a completion, up to what ended it.

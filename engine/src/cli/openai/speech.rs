@@ -1,7 +1,7 @@
 //! A completion as it is spoken: pieces of text that together are the text of the whole.
 
 use kvdepot_client::Result;
-use kvdepot_engine::{Completion, FinishReason, TextCodec};
+use kvdepot_engine::{Choice, Completion, FinishReason, TextCodec};
 use serde_json::{Value, json};
 
 use super::respond::{decode, logprobs, stop_at, text_of};
@@ -30,17 +30,19 @@ pub(in crate::cli) struct Spoken {
 
 impl<'a> Speech<'a> {
     pub(in crate::cli) fn new(asked: &'a Asked, text: Option<&'a TextCodec>) -> Self {
-        let unsaid = Completion { tokens: Vec::new(), logprobs: Vec::new(), finish_reason: FinishReason::Length };
+        let unsaid = Completion::default();
         Self { asked, text, tokens: Vec::new(), said_tokens: 0, said: String::new(), held: String::new(), unsaid }
     }
 
-    /// Takes the next token; gives a piece where it ends one.
+    /// Takes the next token, and the alternatives to it if they are told; gives a piece where it ends one.
     ///
     /// # Errors
     /// `Invalid` when tokens do not decode to text.
-    pub(in crate::cli) fn push(&mut self, token: u32, logprob: f32) -> Result<Option<Spoken>> {
+    pub(in crate::cli) fn push(&mut self, choice: Choice, alternatives: Option<Vec<Choice>>) -> Result<Option<Spoken>> {
+        let Choice { token, logprob } = choice;
         self.unsaid.tokens.push(token);
         self.unsaid.logprobs.push(logprob);
+        self.unsaid.top_logprobs.extend(alternatives);
         if !self.asked.requests.iter().any(|request| request.stop_tokens.contains(&token)) {
             let more = self.decode_next(token)?;
             self.held.push_str(&more);
@@ -66,8 +68,7 @@ impl<'a> Speech<'a> {
         self.said.push_str(&text);
         let logprobs =
             if self.asked.wants_logprobs { logprobs(self.asked, &self.unsaid, self.text)? } else { Value::Null };
-        self.unsaid.tokens.clear();
-        self.unsaid.logprobs.clear();
+        self.unsaid = Completion::default();
         Ok(Spoken { text, logprobs })
     }
 

@@ -100,7 +100,7 @@ impl<'a> Teller<'a> {
     fn hear(&mut self, choice: usize, event: Event) -> Result<(Option<Spoken>, Option<FinishReason>), ApiError> {
         let speech = &mut self.speeches[choice];
         match event {
-            Event::Token { token, logprob } => Ok((speech.push(token, logprob)?, None)),
+            Event::Token { choice, alternatives } => Ok((speech.push(choice, alternatives)?, None)),
             Event::End { outcome, reused_tokens } => {
                 let completion = outcome?;
                 self.completion_tokens += completion.tokens.len();

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use kvdepot_client::{Error, ErrorKind};
 use kvdepot_codec::KvChunk;
-use kvdepot_engine::{BatchObserver, Completion, Ended, Online, Progress, Request};
+use kvdepot_engine::{BatchObserver, Choice, Completion, Ended, Online, Progress, Request};
 use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::Metrics;
@@ -25,7 +25,7 @@ pub(super) struct Worker {
 /// What becomes of a choice.
 pub(super) enum Event {
     /// It has one more token.
-    Token { token: u32, logprob: f32 },
+    Token { choice: Choice, alternatives: Option<Vec<Choice>> },
     /// It is over.
     End { outcome: Result<Completion, Error>, reused_tokens: usize },
 }
@@ -163,7 +163,8 @@ impl BatchObserver for Desk<'_> {
         if let (true, Some(&token), Some(&logprob)) =
             (client.asked.wants_stream, completion.tokens.last(), completion.logprobs.last())
         {
-            client.tell(Event::Token { token, logprob });
+            let alternatives = completion.top_logprobs.last().cloned();
+            client.tell(Event::Token { choice: Choice { token, logprob }, alternatives });
         }
         let is_stopped = has_stop(&client.asked.stops, completion, self.engine.tokenizer());
         if is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
