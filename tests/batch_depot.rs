@@ -1,6 +1,8 @@
 //! A batch with a depot answers as one without: what is stored is loaded, what was computed is put, and a depot that dies is
 //! done without.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -135,5 +137,69 @@ fn a_depot_that_dies_is_done_without() -> anyhow::Result<()> {
     let report = report(running)?;
     assert_eq!(bench.texts("second.jsonl")?, alone);
     assert_eq!(report["succeeded"], 8);
+    Ok(())
+}
+
+/// A server with a depot, until it is dropped.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(depot: &DepotProcess) -> anyhow::Result<Self> {
+        let mut command = Command::new(program("kvdepot-engine")?);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--depot", &depot.url(), "--model"]).arg(model());
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let mut line = String::new();
+        let errors = child.stderr.take().context("its standard error")?;
+        BufReader::new(errors).read_line(&mut line)?;
+        let url = line.trim().split_once("http://").context(line.clone())?.1.to_owned();
+        Ok(Self { child, url })
+    }
+
+    fn complete(&self, body: &Value) -> anyhow::Result<Value> {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(&self.url)?;
+        write!(stream, "POST /v1/completions HTTP/1.0\r\ncontent-length: {}\r\n\r\n{body}", body.len())?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        let body = reply.split_once("\r\n\r\n").context("no body")?.1;
+        serde_json::from_str(body).with_context(|| reply.clone())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_loads_what_the_depot_has_and_goes_on_when_that_dies() -> anyhow::Result<()> {
+    let bench = Bench::new()?;
+    let depot = DepotProcess::start(&bench.dir.path().join("depot"), &[])?;
+    let (_, alone) = bench.batch("first.jsonl", &["--depot", &depot.url()])?;
+    let server = Server::start(&depot)?;
+    let input = std::fs::read_to_string(bench.dir.path().join("in.jsonl"))?;
+    let bodies: Vec<Value> = input
+        .lines()
+        .map(|line| Ok(serde_json::from_str::<Value>(line)?["body"].take()))
+        .collect::<anyhow::Result<_>>()?;
+    let named = |body: &Value| {
+        let mut body = body.clone();
+        body["model"] = "model".into();
+        body
+    };
+    let first = server.complete(&named(&bodies[0]))?;
+    let cached = |answer: &Value| answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64();
+    assert!(cached(&first) >= Some(3_000), "{first}");
+    depot.kill9()?;
+    // The batch had them in the order of their ids.
+    for (body, (id, text)) in bodies.iter().zip(&alone).take(3) {
+        let answer = server.complete(&named(body))?;
+        assert_eq!(answer["choices"][0]["text"].as_str(), Some(&text[..]), "{id}");
+    }
     Ok(())
 }

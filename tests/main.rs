@@ -1,6 +1,7 @@
 //! Workspace tests: one promise per file.
 
 mod batch_depot;
+mod batch_full_disk;
 mod bench_fetch;
 mod both_ends;
 mod cli_errors;

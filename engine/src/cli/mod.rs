@@ -89,7 +89,8 @@ pub(crate) fn main() -> ExitCode {
         Err(refused) => return report::usage_error(&refused),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A server goes on when nobody reads its log any more.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     match cli.command.run() {
         Ok(report) => report::print(&*report, cli.json),
         Err(error) => report::fail(&error, cli.json),
