@@ -1,8 +1,9 @@
 //! The connection to one depot, and what it knows about tokens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use kvdepot_proto::{ChunkEntry, Scope, check_tokens, v1};
+use kvdepot_proto::{ChunkEntry, Scope, check_tokens, limits, v1};
 
 use crate::{ConnectOptions, Result, Usage, control::Control, data_plane::DataPlane};
 
@@ -24,6 +25,8 @@ pub struct Match {
     pub chunk_tokens: usize,
     /// Why nothing, or not everything, matched; `None` on a hit.
     pub miss_reason: Option<String>,
+    /// For how long the chunks are kept from eviction: not at all unless that was asked for, and granted.
+    pub lease: Duration,
 }
 
 impl Client {
@@ -50,8 +53,18 @@ impl Client {
     /// # Errors
     /// `Invalid` for more tokens than any context may have; as every call, `Unavailable` and the depot's own refusals.
     pub async fn matches(&self, scope: &Scope, tokens: &[u32]) -> Result<Match> {
+        self.matches_leased(scope, tokens, Duration::ZERO).await
+    }
+
+    /// As [`Self::matches`], and has what is found kept from eviction for a while, since it is going to be fetched: for
+    /// [`Match::lease`], which is no longer than [`limits::MAX_LEASE`].
+    ///
+    /// # Errors
+    /// As [`Self::matches`].
+    pub async fn matches_leased(&self, scope: &Scope, tokens: &[u32], lease: Duration) -> Result<Match> {
         check_tokens(tokens)?;
-        let request = v1::MatchRequest { scope: Some(scope.into()), tokens: tokens.to_vec() };
+        let lease_ms = u32::try_from(lease.min(limits::MAX_LEASE).as_millis()).unwrap_or(u32::MAX);
+        let request = v1::MatchRequest { scope: Some(scope.into()), tokens: tokens.to_vec(), lease_ms };
         let mut depot = self.control.depot();
         self.control.answer(depot.r#match(request)).await?.try_into()
     }
@@ -71,6 +84,7 @@ impl TryFrom<v1::MatchResponse> for Match {
             chunks: message.chunks.into_iter().map(ChunkEntry::try_from).collect::<Result<_>>()?,
             chunk_tokens: message.chunk_tokens as usize,
             miss_reason: Some(message.miss_reason).filter(|reason| !reason.is_empty()),
+            lease: Duration::from_millis(message.lease_ms.into()),
         })
     }
 }

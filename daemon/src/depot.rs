@@ -6,6 +6,7 @@
 mod catalog;
 mod claims;
 mod fetch;
+mod leases;
 mod miss;
 mod put;
 mod recovery;
@@ -26,6 +27,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub(crate) use self::catalog::{ChunkStat, ContextPage, ContextSummary, IdPrefix, Inspection};
 use self::claims::{Lease, SharedIndex};
 pub(crate) use self::fetch::{FetchTarget, LentSegment, Outgoing, StoredSegment};
+use self::leases::Leases;
 pub(crate) use self::put::{Committed, StagedPut};
 pub(crate) use self::remove::{Deleted, Extent};
 use self::segments::Segments;
@@ -45,6 +47,7 @@ pub(crate) struct Depot {
     store: Store,
     segments: Segments,
     index: SharedIndex,
+    leases: Leases,
     specs: Mutex<BTreeMap<Fingerprint, KvSpec>>,
     /// Held by whoever changes the store; the number of the next put.
     next_instance: Mutex<u64>,
@@ -98,6 +101,7 @@ impl Depot {
             store,
             segments: Segments::new(settings.cache_bytes.0),
             index: SharedIndex::new(index),
+            leases: Leases::default(),
             specs: Mutex::new(recovered.specs),
             next_instance: Mutex::new(recovered.next_instance),
             put_slots: Arc::new(Semaphore::new(MAX_PUTS)),

@@ -1,5 +1,7 @@
 //! Messages to and from what the depot speaks. With the handlers, the only place of generated types.
 
+use std::time::Duration;
+
 use kvdepot_proto::stream::Share;
 use kvdepot_proto::{ChunkId, Error, Result, Scope, check_tokens, v1};
 
@@ -48,10 +50,10 @@ fn fetch_target(request: v1::FetchRequest) -> Result<FetchTarget> {
 }
 
 /// Where and what to match.
-pub(crate) fn match_request(request: v1::MatchRequest) -> Result<(Scope, Vec<u32>)> {
+pub(crate) fn match_request(request: v1::MatchRequest) -> Result<(Scope, Vec<u32>, Duration)> {
     check_tokens(&request.tokens)?;
     let scope = request.scope.ok_or_else(|| Error::invalid("match without a scope"))?.try_into()?;
-    Ok((scope, request.tokens))
+    Ok((scope, request.tokens, Duration::from_millis(request.lease_ms.into())))
 }
 
 pub(crate) fn match_response(prefix: &StoredPrefix, chunk_tokens: u32) -> v1::MatchResponse {
@@ -60,6 +62,7 @@ pub(crate) fn match_response(prefix: &StoredPrefix, chunk_tokens: u32) -> v1::Ma
         chunks: prefix.entries().map(|entry| (&entry).into()).collect(),
         chunk_tokens,
         miss_reason: prefix.miss_reason.clone(),
+        lease_ms: 0,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Bounds on what a message may carry, checked before anything is allocated for it.
 
+use std::time::Duration;
+
 use kvdepot_codec::{Geometry, Level};
 
 /// Most tokens of a context.
@@ -33,3 +35,7 @@ pub const FETCH_AHEAD_BYTES: u64 = 32 << 20;
 pub const MAX_ADJUSTS: usize = 1 << 16;
 /// Piece of a segment in a gRPC message.
 pub const PIECE_BYTES: usize = 256 << 10;
+/// Longest time for which a caller may have a context kept from eviction.
+pub const MAX_LEASE: Duration = Duration::from_secs(600);
+/// Most such leases that a depot gives at a time.
+pub const MAX_LEASES: usize = 4096;

@@ -99,6 +99,7 @@ impl Depot {
     }
 
     fn make_room(&self, bytes: u64) -> Result<Reservation> {
+        self.leases.expire((self.clock)());
         if bytes > 0 {
             self.store.check_room(bytes.saturating_add(self.index.lock().reserved_bytes()))?;
         }

@@ -26,14 +26,28 @@ pub(crate) struct Deleted {
     pub(crate) bytes: u64,
 }
 
+impl Extent {
+    /// Its chunks, children before parents.
+    fn ids(self, index: &Index, id: &ChunkId) -> Vec<ChunkId> {
+        match self {
+            Self::Context => index.unshared_chain(id),
+            Self::Subtree => index.subtree(id).into_iter().rev().collect(),
+        }
+    }
+}
+
 impl Depot {
-    /// Deletes what the chunks name; those that are not stored are passed over.
+    /// Deletes what the chunks name, leased or not; those that are not stored are passed over.
     ///
     /// # Errors
     /// `Invalid` when a context is named by a chunk that is no leaf, `Busy` when a transfer of a chunk is in progress.
     /// Nothing is deleted then.
     pub(crate) fn delete(&self, ids: &[ChunkId], extent: Extent) -> Result<Deleted> {
         let _turn = self.writer_turn();
+        let index = self.index.lock();
+        let named: Vec<ChunkId> = ids.iter().flat_map(|id| extent.ids(&index, id)).collect();
+        drop(index);
+        self.leases.end(&named);
         let mut removed = Vec::new();
         let mut index = self.index.lock();
         for id in ids {
@@ -118,10 +132,7 @@ fn take_out(index: &mut Index, id: &ChunkId, extent: Extent, removed: &mut Vec<C
         let message = format!("chunk {id} is continued by {} chunks, so it is no context", index.subtree(id).len() - 1);
         return Err(Error::invalid(message));
     }
-    let ids = match extent {
-        Extent::Context => index.unshared_chain(id),
-        Extent::Subtree => index.subtree(id).into_iter().rev().collect(),
-    };
+    let ids = extent.ids(index, id);
     if let Some(leased) = ids.iter().find(|id| index.is_leased(id)) {
         return Err(Error::new(ErrorKind::Busy, format!("a transfer of chunk {leased} is in progress")));
     }

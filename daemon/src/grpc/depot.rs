@@ -28,11 +28,13 @@ impl depot_server::Depot for DepotService {
     type GetStream = ReceiverStream<Result<v1::GetResponse, Status>>;
 
     async fn r#match(&self, request: Request<v1::MatchRequest>) -> Result<Response<v1::MatchResponse>, Status> {
-        let (scope, tokens) = wire::match_request(request.into_inner())?;
+        let (scope, tokens, lease) = wire::match_request(request.into_inner())?;
         let depot = Arc::clone(&self.depot);
         let response = blocking(move || {
             let prefix = depot.match_counted(&scope, &tokens)?;
-            Ok(wire::match_response(&prefix, depot.chunk_tokens()))
+            let response = wire::match_response(&prefix, depot.chunk_tokens());
+            let lease_ms = u32::try_from(depot.keep_leased(prefix, lease).as_millis()).unwrap_or(u32::MAX);
+            Ok(v1::MatchResponse { lease_ms, ..response })
         });
         Ok(Response::new(response.await?))
     }

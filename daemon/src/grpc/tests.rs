@@ -69,10 +69,12 @@ async fn put_match_get_delete(channel: Channel, context: &Context) {
     let request = v1::MatchRequest {
         scope: Some((&context.announce.scope).into()),
         tokens: [context.announce.tokens.clone(), vec![1, 2, 3]].concat(),
+        lease_ms: u32::MAX,
     };
     let matched = client.r#match(request).await.unwrap().into_inner();
     assert_eq!((matched.matched_tokens, matched.chunk_tokens, matched.chunks.len()), (80, CHUNK_TOKENS, 3));
     assert_eq!(matched.miss_reason, "no chunk for tokens 80..83");
+    assert_eq!(matched.lease_ms, 600_000, "the longest that there is");
     let (manifest, segments) = get(&mut client, fetch_request(context, 0)).await;
     assert_eq!((manifest.tokens, segments), (context.announce.tokens.clone(), context.segments.clone()));
     let absent = vec![9; 32];

@@ -71,6 +71,11 @@ impl Index {
         self.quota_bytes.map_or(0, |quota| self.claimed_bytes().saturating_sub(quota))
     }
 
+    /// Bytes of chunks that are kept from eviction.
+    pub(crate) fn leased_bytes(&self) -> u64 {
+        self.leased_bytes
+    }
+
     /// Bytes of puts in progress.
     pub(crate) fn reserved_bytes(&self) -> u64 {
         self.reserved_bytes

@@ -1,6 +1,7 @@
 //! The engine's way to the depot: prefixes come from it, and go to it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kvdepot_client::{
@@ -107,14 +108,19 @@ impl Depot {
         Ok((end.prefix, report))
     }
 
-    /// How much of each context is stored, and in chunks of how many tokens.
-    pub(super) fn matches(&self, scope: &Scope, contexts: &[&[u32]]) -> kvdepot_client::Result<Vec<Match>> {
+    /// How much of each context is stored, and in chunks of how many tokens; that is kept for so long.
+    pub(super) fn matches(
+        &self,
+        scope: &Scope,
+        contexts: &[&[u32]],
+        lease: Duration,
+    ) -> kvdepot_client::Result<Vec<Match>> {
         self.runtime.block_on(async {
             let mut found = Vec::with_capacity(contexts.len());
             for some in contexts.chunks(MATCHES_AT_ONCE) {
                 let asked = some.iter().map(|tokens| {
                     let (client, scope, tokens) = (self.client.clone(), scope.clone(), tokens.to_vec());
-                    tokio::spawn(async move { client.matches(&scope, &tokens).await })
+                    tokio::spawn(async move { client.matches_leased(&scope, &tokens, lease).await })
                 });
                 for answer in asked.collect::<Vec<_>>() {
                     found.push(answer.await.map_err(|error| internal(&error))??);

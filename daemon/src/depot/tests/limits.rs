@@ -1,5 +1,8 @@
 //! The quota, and who goes when it is reached.
 
+use std::time::Duration;
+
+use kvdepot_proto::limits;
 use tempfile::tempdir;
 
 use super::*;
@@ -109,4 +112,52 @@ fn puts_in_progress_are_bounded() {
     assert_eq!(announce().err().unwrap().kind(), ErrorKind::Busy);
     drop(staged);
     assert!(announce().is_ok());
+}
+
+#[test]
+fn a_leased_context_stays_until_its_time_is_over() {
+    let dir = tempdir().unwrap();
+    let contexts: Vec<_> = (1..=5).map(|seed| exact_context(tokens(seed, 64))).collect();
+    let test = open(dir.path(), 3 * bytes_of(1) + 200);
+    put(test.at(1), &contexts[0]).unwrap();
+    let leased = test.at(2).match_prefix(&scope(), &tokens(1, 64)).unwrap();
+    assert_eq!(test.depot.keep_leased(leased, Duration::from_millis(100)), Duration::from_millis(100));
+    for (now, context) in (3..).zip(&contexts[1..4]) {
+        put(test.at(now), context).unwrap();
+    }
+    let left: Vec<_> = contexts.iter().map(|context| matched(test.at(50), context)).collect();
+    assert_eq!(left, [64, 0, 64, 64, 0], "the second was used later, and went");
+    for context in &contexts[2..4] {
+        matched(test.at(90), context);
+    }
+    put(test.at(102), &contexts[4]).unwrap();
+    assert_eq!(matched(&test.depot, &contexts[0]), 0, "it went when its time was over");
+}
+
+#[test]
+fn leases_keep_no_more_than_half_of_the_quota() {
+    let dir = tempdir().unwrap();
+    let test = open(dir.path(), 3 * bytes_of(1) + 200);
+    for seed in 1..=2 {
+        put(test.at(1), &exact_context(tokens(seed, 64))).unwrap();
+    }
+    let lease = |seed: u32, lasts: Duration| {
+        let prefix = test.at(2).match_prefix(&scope(), &tokens(seed, 64)).unwrap();
+        test.depot.keep_leased(prefix, lasts)
+    };
+    assert_eq!(lease(1, Duration::from_secs(9_000)), limits::MAX_LEASE);
+    assert_eq!(lease(1, Duration::from_secs(5)), Duration::from_secs(5), "the same bytes again");
+    assert_eq!(lease(2, Duration::from_secs(5)), Duration::ZERO);
+    assert_eq!(lease(7, Duration::from_secs(5)), Duration::ZERO, "nothing is stored");
+}
+
+#[test]
+fn deleting_ends_leases_of_what_is_deleted() {
+    let dir = tempdir().unwrap();
+    let test = open(dir.path(), 0);
+    let id = *put(test.at(1), &exact_context(tokens(1, 64))).unwrap().chunk_ids.last().unwrap();
+    let prefix = test.at(2).match_prefix(&scope(), &tokens(1, 48)).unwrap();
+    test.depot.keep_leased(prefix, Duration::from_secs(5));
+    assert_eq!(test.depot.delete(&[id], Extent::Context).unwrap().bytes, bytes_of(1));
+    assert_eq!(test.depot.index.lock().leased_bytes(), 0);
 }

@@ -17,6 +17,9 @@ const MOST_LOADS: usize = 8;
 /// Most KV that is on its way at a time, if it is more than one prefix: it waits decoded until its turn.
 const MOST_LOAD_BYTES: usize = 1 << 30;
 
+/// For how long what the depot has is kept there: long enough for the first loads to begin.
+const LEASE: Duration = Duration::from_secs(300);
+
 /// A depot that a batch loads from, and puts into.
 pub(super) struct DepotSource<'a> {
     runner: &'a Runner,
@@ -73,7 +76,7 @@ impl<'a> DepotSource<'a> {
 
 impl KvSource for DepotSource<'_> {
     fn stored_tokens(&mut self, contexts: &[&[u32]]) -> Vec<usize> {
-        match self.depot.matches(&self.scope, contexts) {
+        match self.depot.matches(&self.scope, contexts, LEASE) {
             Ok(found) => {
                 self.chunk_tokens = found.first().map_or(0, |found| found.chunk_tokens);
                 found.iter().map(|found| found.matched_tokens).collect()

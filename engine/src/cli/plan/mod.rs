@@ -4,7 +4,7 @@ mod picture;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kvdepot_engine::plan::{Outlook, Plan, RequestShape};
 use serde::Serialize;
@@ -108,7 +108,7 @@ impl PlanArgs {
         let Some(depot) = self.depot.connect()? else { return Ok(Plan::new(shapes)) };
         let scope = self.scope.scope(engine, self.lossy)?;
         let mut failure = None;
-        let plan = Plan::informed(shapes, |contexts| match depot.matches(&scope, contexts) {
+        let plan = Plan::informed(shapes, |contexts| match depot.matches(&scope, contexts, Duration::ZERO) {
             Ok(found) => found.iter().map(|found| found.matched_tokens).collect(),
             Err(error) => {
                 failure = Some(error);
