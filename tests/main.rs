@@ -20,4 +20,5 @@ mod relay;
 mod stalled_receiver;
 mod stream_resume;
 mod stream_steering;
+mod warm_client;
 mod wrong_spec;

@@ -111,7 +111,7 @@ impl Depot {
 
     /// Encodes a prefix's KV, in the chunks that the depot cuts contexts into.
     pub(super) fn encode(&self, runner: &Runner, prefix: &Prefix, level: Level) -> anyhow::Result<Vec<EncodedChunk>> {
-        let chunk_tokens = self.runtime.block_on(self.client.usage())?.chunk_tokens.max(1);
+        let chunk_tokens = self.runtime.block_on(self.client.chunk_tokens())?;
         let num_tokens = prefix.tokens().len();
         let rope = runner.model().config().rope;
         let bar = progress::chunks("encode", num_tokens.div_ceil(chunk_tokens));
