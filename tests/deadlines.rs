@@ -19,7 +19,19 @@ const MANY_TOKENS: usize = 8_000;
 struct KnownEngine {
     source: Vec<KvChunk>,
     secs_per_token: f64,
+    held_tokens: usize,
+    /// The chunks that are whole.
     held: Vec<KvChunk>,
+}
+
+impl KnownEngine {
+    fn new(source: Vec<KvChunk>, secs_per_token: f64) -> Self {
+        Self { source, secs_per_token, held_tokens: 0, held: Vec::new() }
+    }
+
+    fn whole_tokens(&self) -> usize {
+        self.held.iter().map(KvChunk::num_tokens).sum()
+    }
 }
 
 impl Engine for KnownEngine {
@@ -32,20 +44,27 @@ impl Engine for KnownEngine {
     }
 
     fn compute(&mut self, end: usize) -> Result<(), Error> {
-        let held: usize = self.held.iter().map(KvChunk::num_tokens).sum();
-        std::thread::sleep(Duration::from_secs_f64(self.secs_per_token * (end - held) as f64));
-        self.held.push(self.source[self.held.len()].clone());
+        std::thread::sleep(Duration::from_secs_f64(self.secs_per_token * (end - self.held_tokens) as f64));
+        self.held_tokens = end;
+        while let Some(next) = self.source.get(self.held.len())
+            && self.whole_tokens() + next.num_tokens() <= end
+        {
+            self.held.push(next.clone());
+        }
         Ok(())
     }
 
     fn append(&mut self, num_tokens: usize, kv: KvChunk) -> Result<(), Error> {
-        assert_eq!(num_tokens, kv.num_tokens());
+        assert_eq!((num_tokens, self.held_tokens), (kv.num_tokens(), self.whole_tokens()), "behind a whole chunk");
+        self.held_tokens += num_tokens;
         self.held.push(kv);
         Ok(())
     }
 
-    fn restart(&mut self) {
-        self.held.clear();
+    fn truncate(&mut self, num_tokens: usize) -> Result<(), Error> {
+        self.held_tokens = num_tokens;
+        assert_eq!(self.whole_tokens(), num_tokens, "to a whole chunk");
+        Ok(())
     }
 }
 
@@ -73,7 +92,7 @@ impl Bench {
         let relay = Relay::start(stored.depot.endpoints().quic.parse()?, path)?;
         let options = ConnectOptions { quic_address: Some(relay.address()), ..stored.options(TransportChoice::Quic) };
         let client = self.runtime.block_on(Client::connect(&options))?;
-        let mut engine = KnownEngine { source: stored.whole()?, secs_per_token, held: Vec::new() };
+        let mut engine = KnownEngine::new(stored.whole()?, secs_per_token);
         let what = BothEnds { scope: &stored.scope(), tokens: &stored.tokens(), goal };
         let report = client.load_from_both_ends(self.runtime.handle(), what, &mut engine, decoder)?;
         Ok((report, engine.held))
@@ -149,6 +168,34 @@ fn an_engine_that_is_faster_than_the_link_computes() -> anyhow::Result<()> {
     bench.check(&report, &held)?;
     assert!(matches!(report.chunks[0].fate, ChunkFate::Computed), "{report:?}");
     assert!(report.chunks[0].why.contains("computing takes"), "{report:?}");
+    Ok(())
+}
+
+/// Far away: the manifest comes after two round trips, a connection's and a request's.
+fn far() -> Path {
+    Path { delay: Duration::from_millis(300), ..Path::default() }
+}
+
+#[test]
+fn an_engine_computes_until_the_depot_has_answered_and_loads_the_rest() -> anyhow::Result<()> {
+    let bench = Bench::put(Level::Q3, Stored::NUM_TOKENS)?;
+    let goal = Goal { qualities: 3, deadline: None };
+    // More than a chunk, and not all, before the answer.
+    let (report, held) = bench.obtain(far(), 1e-3, goal, &CpuDecoder)?;
+    bench.check(&report, &held)?;
+    assert!(matches!(report.chunks[0].fate, ChunkFate::Computed), "{report:?}");
+    assert!(report.chunks[0].why.contains("not answered"), "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn an_engine_that_is_done_before_the_depot_has_answered_loads_nothing() -> anyhow::Result<()> {
+    let bench = Bench::put(Level::Q3, Stored::NUM_TOKENS)?;
+    let goal = Goal { qualities: 3, deadline: None };
+    let (report, held) = bench.obtain(far(), 1e-5, goal, &CpuDecoder)?;
+    assert!(held == bench.stored.whole()?, "{report:?}");
+    assert_eq!((report.payload_bytes, report.loaded_tokens()), (0, 0), "{report:?}");
+    assert!(report.steps[0].what.contains("not answered"), "{report:?}");
     Ok(())
 }
 

@@ -32,7 +32,7 @@ impl Engine for RunnerEnd<'_> {
         Ok(())
     }
 
-    fn restart(&mut self) {
-        self.prefix = Prefix::default();
+    fn truncate(&mut self, num_tokens: usize) -> anyhow::Result<()> {
+        Ok(self.runner.truncate(&mut self.prefix, num_tokens)?)
     }
 }

@@ -35,24 +35,58 @@ impl Sequence {
     /// `Invalid` when the chunk's geometry is not this model's, `Busy` when the pool has no room for its pages.
     pub(crate) fn import(&mut self, pool: &KvPool, chunk: &KvChunk) -> Result<()> {
         let layout = pool.layout();
-        if chunk.geometry() != &layout.geometry {
-            return Err(Error::Invalid(format!(
-                "a chunk of {:?} where the model has {:?}",
-                chunk.geometry(),
-                layout.geometry
-            )));
-        }
+        check_geometry(layout, chunk)?;
         let start = self.num_tokens();
         self.reserve(pool, start + chunk.num_tokens())?;
-        for (layer, side) in planes(layout) {
+        (0..layout.geometry.num_layers()).for_each(|layer| self.write_layer(layout, layer, start, chunk));
+        self.commit(chunk.num_tokens());
+        Ok(())
+    }
+
+    /// Writes one layer of a prefix whose tokens have pages: that of `chunks`, from position 0 on.
+    ///
+    /// # Errors
+    /// `Invalid` when a chunk's geometry is not this model's, or they hold another number of tokens than `num_tokens`.
+    pub(crate) fn import_layer(
+        &mut self,
+        layout: &KvLayout,
+        layer: usize,
+        num_tokens: usize,
+        chunks: &[KvChunk],
+    ) -> Result<()> {
+        check_held(num_tokens, chunks)?;
+        let mut start = 0;
+        for chunk in chunks {
+            check_geometry(layout, chunk)?;
+            self.write_layer(layout, layer, start, chunk);
+            start += chunk.num_tokens();
+        }
+        Ok(())
+    }
+
+    fn write_layer(&mut self, layout: &KvLayout, layer: usize, start: usize, chunk: &KvChunk) {
+        for side in Side::BOTH {
             let plane = Plane { layout, layer, side };
-            for (idx, row) in chunk.plane(layer, side).chunks_exact(plane.token_bytes()).enumerate() {
-                let position = start + idx;
+            for (position, row) in (start..).zip(chunk.plane(layer, side).chunks_exact(plane.token_bytes())) {
                 plane.write(self.own_page(position / PAGE_TOKENS).lines_mut(), position % PAGE_TOKENS, row);
             }
         }
-        self.commit(chunk.num_tokens());
-        Ok(())
+    }
+}
+
+/// Refuses chunks that hold another number of tokens.
+pub(crate) fn check_held(num_tokens: usize, chunks: &[KvChunk]) -> Result<()> {
+    match chunks.iter().map(KvChunk::num_tokens).sum() {
+        held if held == num_tokens => Ok(()),
+        held => Err(Error::Invalid(format!("chunks hold {held} tokens where {num_tokens} are named"))),
+    }
+}
+
+fn check_geometry(layout: &KvLayout, chunk: &KvChunk) -> Result<()> {
+    let (theirs, ours) = (chunk.geometry(), &layout.geometry);
+    match theirs == ours {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!("a chunk of {theirs:?} where the model has {ours:?}"))),
     }
 }
 
