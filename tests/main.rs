@@ -1,5 +1,6 @@
 //! Workspace tests: one promise per file.
 
+mod batch_depot;
 mod bench_fetch;
 mod both_ends;
 mod cli_errors;

@@ -5,6 +5,7 @@
 //! - [`Client::fetch`], [`Client::fetch_kv`]: the stored KV, as verified segments or decoded.
 //! - [`Client::load_from_both_ends`]: the same into an [`Engine`], which computes meanwhile what is sooner computed.
 //! - [`Client::fetch_layers`]: the same layer by layer, for an engine that runs its first layers while later ones come.
+//! - [`Client::prefetch`]: the same in the background, for an engine that is busy meanwhile.
 //! - [`Client::put`]: stores encoded chunks; only what the depot lacks is sent.
 //! - [`Client::usage`], [`Client::contexts`], [`Client::inspect`], [`Client::stat`], [`Client::delete`]: what is in there.
 //!
@@ -42,7 +43,9 @@ mod quic;
 mod retries;
 mod usage;
 
-pub use both_ends::{BothEnds, BothEndsReport, ChunkFate, ChunkReport, CpuDecoder, Decoder, Engine, Step};
+pub use both_ends::{
+    BothEnds, BothEndsReport, ChunkFate, ChunkReport, CpuDecoder, Decoder, Engine, Prefetch, Prefetched, Step,
+};
 pub use client::{Client, Match};
 pub use connect::{ConnectOptions, TransportChoice};
 pub use contexts::{ChunkStat, ContextPages, ContextSummary, Deleted, Extent, Inspected};

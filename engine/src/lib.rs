@@ -34,8 +34,8 @@ pub use kv::KvPool;
 pub use model::Model;
 pub use precision::Precision;
 pub use runner::{
-    BatchObserver, BatchReport, Completion, Ended, FinishReason, GroupReport, LayerFeed, Logits, Pace, Prefix,
-    Progress, Request, Runner, Settings, Sharing,
+    Arrival, BatchObserver, BatchReport, Completion, Computed, Ended, FinishReason, GroupReport, KvSource, LayerFeed,
+    Load, LoadedChunk, Logits, NoSource, Online, Pace, Prefix, Progress, Request, Runner, Settings, Sharing,
 };
 pub use sample::{Choice, Sampling};
 pub use simd::PAGE_TOKENS;

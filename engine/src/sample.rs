@@ -116,9 +116,28 @@ fn largest(logits: &[f32]) -> usize {
 }
 
 fn logprob(logits: &[f32], token: usize) -> f32 {
+    (f64::from(logits[token]) - log_total(logits)) as f32
+}
+
+/// Natural logarithm of the sum of all exponentials.
+fn log_total(logits: &[f32]) -> f64 {
     let max = f64::from(logits[largest(logits)]);
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum();
-    (f64::from(logits[token]) - max - sum.ln()) as f32
+    max + sum.ln()
+}
+
+/// The `count` most probable tokens, the most probable first; of equal ones the lowest.
+pub(crate) fn most_probable(logits: &[f32], count: usize) -> Vec<Choice> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    let descending = |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
+    if count < order.len() {
+        order.select_nth_unstable_by(count, descending);
+        order.truncate(count);
+    }
+    order.sort_unstable_by(descending);
+    let total = log_total(logits);
+    let choice = |token: usize| Choice { token: token as u32, logprob: (f64::from(logits[token]) - total) as f32 };
+    order.into_iter().map(choice).collect()
 }
 
 /// A number in `[0, 1)` from a seed and a counter: two rounds of SplitMix64.
@@ -193,6 +212,16 @@ mod tests {
         let sequence = |seed| (0..64).map(|drawn| choose(seed, drawn)).collect::<Vec<_>>();
         assert_eq!(sequence(1), sequence(1));
         assert_ne!(sequence(1), sequence(2));
+    }
+
+    #[test]
+    fn the_most_probable_come_in_order_with_their_logarithms() {
+        let found = most_probable(&LOGITS, 3);
+        assert_eq!(found.iter().map(|choice| choice.token).collect::<Vec<_>>(), [1, 3, 2]);
+        let expected = softmax(1.0);
+        assert!(found.iter().all(|c| (f64::from(c.logprob) - expected[c.token as usize].ln()).abs() < 1e-6));
+        assert_eq!(most_probable(&LOGITS, 99).len(), LOGITS.len());
+        assert_eq!(most_probable(&LOGITS, 0), []);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use common::{BOTH, checkpoints, greedy, runner, runner_with};
 use kvdepot_engine::{
-    BatchObserver, BatchReport, Completion, Ended, ErrorKind, FinishReason, PAGE_TOKENS, Precision, Prefix, Progress,
-    Request, Runner, Sampling, Settings, Sharing,
+    BatchObserver, BatchReport, Completion, Ended, ErrorKind, FinishReason, NoSource, PAGE_TOKENS, Precision, Prefix,
+    Progress, Request, Runner, Sampling, Settings, Sharing,
 };
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ fn run(
     sharing: Sharing,
 ) -> (Vec<kvdepot_engine::Result<Completion>>, BatchReport) {
     let mut seen = Seen { outcomes: requests.iter().map(|_| None).collect(), ..Seen::default() };
-    let report = runner.run_batch(requests, sharing, &mut seen).unwrap();
+    let report = runner.run_batch(requests, sharing, &mut NoSource, &mut seen).unwrap();
     assert_eq!(runner.pool().used_bytes(), 0);
     (seen.outcomes.into_iter().map(Option::unwrap).collect(), report)
 }
@@ -122,7 +122,7 @@ fn a_batch_that_is_stopped_ends_what_it_began_and_counts_the_rest() {
     let runner = runner_with(dir, Precision::F32, Settings { kv_limit_bytes: 2 * page_bytes, ..Settings::default() });
     let requests: Vec<Request> = (0..7).map(|token| greedy(&[token, 1], 5)).collect();
     let mut seen = Seen { outcomes: (0..7).map(|_| None).collect(), stops_batch: true, ..Seen::default() };
-    let report = runner.run_batch(&requests, Sharing::On, &mut seen).unwrap();
+    let report = runner.run_batch(&requests, Sharing::On, &mut NoSource, &mut seen).unwrap();
     let ended: Vec<usize> = seen.outcomes.into_iter().flatten().map(|outcome| outcome.unwrap().tokens.len()).collect();
     assert_eq!((ended, report.left), (vec![5, 5], 5));
     assert_eq!(runner.pool().used_bytes(), 0);
@@ -134,7 +134,7 @@ fn an_observer_ends_requests_where_it_likes() {
     let requests = [greedy(&[1, 2], 9), greedy(&[1, 3], 2)];
     let (whole, _) = run(&runner, &requests, Sharing::On);
     let mut seen = Seen { outcomes: vec![None, None], stop_after: Some(4), ..Seen::default() };
-    runner.run_batch(&requests, Sharing::On, &mut seen).unwrap();
+    runner.run_batch(&requests, Sharing::On, &mut NoSource, &mut seen).unwrap();
     let cut: Vec<Completion> = seen.outcomes.into_iter().map(|outcome| outcome.unwrap().unwrap()).collect();
     assert_eq!(cut[0].tokens, whole[0].as_ref().unwrap().tokens[..4]);
     assert_eq!((cut[0].finish_reason, cut[1].finish_reason), (FinishReason::Stop, FinishReason::Length));

@@ -142,7 +142,7 @@ fn a_line_that_cannot_be_answered_says_why_and_the_others_are() {
         json!({"custom_id": "url", "method": "POST", "url": "/v1/embeddings", "body": {}}).to_string(),
         json!({"custom_id": "get", "method": "GET", "url": "/v1/completions", "body": {}}).to_string(),
     ]);
-    let report = bench.batch(&["--model-name", "m"]);
+    let report = bench.batch(&["--served-model-name", "m"]);
     assert_eq!((&report["succeeded"], &report["failed"]), (&json!(1), &json!(15)));
     let results = bench.results();
     let message = |id: &str| results[id]["error"]["message"].as_str().unwrap().to_owned();

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kvdepot_engine::plan::{Item, Limits, Plan, RequestShape, Schedule, Work};
+use kvdepot_engine::plan::{Item, Limits, MIN_LOAD_TOKENS, Plan, RequestShape, Schedule, Step, Work};
 use proptest::prelude::*;
 
 fn plan(contexts: &[Vec<u32>]) -> Plan {
@@ -14,7 +14,7 @@ fn plan(contexts: &[Vec<u32>]) -> Plan {
 fn plan_with(contexts: &[Vec<u32>], max_tokens: impl Fn(usize) -> usize) -> Plan {
     let mut shapes: Vec<RequestShape<'_>> = Vec::new();
     for (idx, context) in contexts.iter().enumerate() {
-        shapes.push(RequestShape { context, max_tokens: max_tokens(idx) });
+        shapes.push(RequestShape { context, max_tokens: max_tokens(idx), stored_tokens: 0 });
     }
     Plan::new(&shapes)
 }
@@ -205,6 +205,131 @@ proptest! {
             prop_assert!(alone <= pages || refused.contains(&idx), "{} pages were enough", pages);
         }
     }
+
+    #[test]
+    fn a_depot_is_asked_of_few_contexts_and_knows_all_prefixes(contexts in contexts(12), stored in prop::collection::vec(0usize..300, 12)) {
+        let contexts = stretched(&contexts);
+        let stored: Vec<usize> = stored_of(&contexts, &stored);
+        let mut asked = 0;
+        let plan = Plan::informed(&shapes(&contexts), |some| {
+            asked = some.len();
+            some.iter().map(|context| stored[contexts.iter().position(|other| other == context).unwrap()]).collect()
+        });
+        prop_assert!(asked <= contexts.len());
+        for (idx, prefix) in plan.prefixes.iter().enumerate() {
+            let tokens = &contexts[prefix.request][..prefix.num_tokens];
+            let best = contexts.iter().zip(&stored).filter(|(context, _)| context.starts_with(tokens)).map(|(_, stored)| *stored).max();
+            let start = prefix.num_tokens - plan.own_tokens(idx);
+            let own = best.unwrap().min(prefix.num_tokens).saturating_sub(start);
+            prop_assert_eq!(plan.load_tokens(idx), if own < MIN_LOAD_TOKENS { 0 } else { own });
+            prop_assert!(contexts[prefix.stored.request][..prefix.stored.num_tokens] == tokens[..prefix.stored.num_tokens]);
+        }
+        // Whatever of a context is stored beyond what is shared is loaded, but for its last token.
+        for (idx, request) in plan.requests.iter().enumerate() {
+            let stored = stored[idx].min(contexts[idx].len() - 1);
+            prop_assert!(request.reused_tokens + MIN_LOAD_TOKENS > stored);
+        }
+        let computed_without = Plan::new(&shapes(&contexts)).planned_tokens();
+        prop_assert_eq!(plan.planned_tokens() + plan.loaded_tokens(), computed_without);
+    }
+
+    #[test]
+    fn what_is_stored_is_loaded_or_computed_and_nobody_is_forgotten(
+        contexts in contexts(10), stored in prop::collection::vec(0usize..300, 12),
+        pages in 3usize..30, step_tokens in 1usize..200, comes: u64,
+    ) {
+        let contexts = stretched(&contexts);
+        let stored: Vec<usize> = stored_of(&contexts, &stored);
+        let mut shapes = shapes(&contexts);
+        shapes.iter_mut().zip(&stored).for_each(|(shape, &stored)| shape.stored_tokens = stored);
+        let plan = Plan::new(&shapes);
+        let limits = Limits { pages, page_tokens: 16, step_tokens };
+        let mut schedule = Schedule::new(&plan, limits);
+        let mut held = vec![0; plan.prefixes.len()];
+        let mut left: Vec<usize> = shapes.iter().map(|shape| shape.max_tokens).collect();
+        let mut computed = vec![0; contexts.len()];
+        let (mut is_over, mut turns) = (vec![false; contexts.len()], 0);
+        let complete = |held: &[usize], parent: Option<usize>| parent.is_none_or(|parent| held[parent] == plan.own_tokens(parent));
+        loop {
+            turns += 1;
+            prop_assert!(turns < 20_000);
+            for prefix in schedule.loading() {
+                prop_assert!(complete(&held, plan.prefixes[prefix].parent));
+                let whole = plan.load_tokens(prefix);
+                prop_assert!(held[prefix] < whole);
+                match comes >> ((turns + prefix * 7) % 60) & 7 {
+                    0 | 1 => {}
+                    // The load broke off.
+                    2 => {
+                        held[prefix] = held[prefix].midpoint(whole);
+                        schedule.loaded(prefix, held[prefix]);
+                    }
+                    _ => {
+                        held[prefix] = whole;
+                        schedule.loaded(prefix, whole);
+                    }
+                }
+            }
+            let loading = schedule.loading();
+            let mut step = schedule.step();
+            prop_assert!(schedule.used_pages() <= pages);
+            for refused in &step.refused {
+                prop_assert!(!std::mem::replace(&mut is_over[refused.request], true));
+            }
+            if step.work.is_empty() {
+                match loading.iter().find(|prefix| schedule.loading().contains(prefix)) {
+                    Some(&prefix) => step = Step { work: schedule.step_instead(prefix).work, ..step },
+                    None if !schedule.loading().is_empty() => continue,
+                    None => break,
+                }
+            }
+            prop_assert!(step.work.iter().map(Work::prefill_tokens).sum::<usize>() <= step_tokens);
+            let before = held.clone();
+            for work in step.work {
+                let request = match work {
+                    Work::Prefix { prefix, num_tokens } => {
+                        prop_assert!(complete(&before, plan.prefixes[prefix].parent));
+                        held[prefix] += num_tokens;
+                        prop_assert!(held[prefix] <= plan.own_tokens(prefix));
+                        continue;
+                    }
+                    Work::Context { request, num_tokens } => {
+                        prop_assert!(complete(&before, plan.requests[request].parent));
+                        computed[request] += num_tokens;
+                        if computed[request] < contexts[request].len() - plan.requests[request].reused_tokens { continue }
+                        request
+                    }
+                    Work::Decode { request } => request,
+                };
+                left[request] -= 1;
+                if left[request] == 0 {
+                    prop_assert!(!std::mem::replace(&mut is_over[request], true));
+                    schedule.finish(request);
+                }
+            }
+        }
+        prop_assert_eq!(schedule.used_pages(), 0);
+        prop_assert!(is_over.iter().all(|over| *over));
+    }
+}
+
+/// Each token many times, so that there is something worth loading.
+fn stretched(contexts: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    contexts.iter().map(|context| context.iter().flat_map(|&token| [token; 40]).collect()).collect()
+}
+
+/// What a depot might have: no more of a context than it has, and of a common part as much for each.
+fn stored_of(contexts: &[Vec<u32>], limits: &[usize]) -> Vec<usize> {
+    let common = |a: &[u32], b: &[u32]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let stored = |context: &Vec<u32>| {
+        let others = contexts.iter().zip(limits).map(|(other, &limit)| common(context, other).min(limit));
+        others.max().unwrap_or(0)
+    };
+    contexts.iter().map(stored).collect()
+}
+
+fn shapes(contexts: &[Vec<u32>]) -> Vec<RequestShape<'_>> {
+    contexts.iter().map(|context| RequestShape { context, max_tokens: 4, stored_tokens: 0 }).collect()
 }
 
 #[test]

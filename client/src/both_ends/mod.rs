@@ -4,6 +4,7 @@
 mod board;
 mod decoding;
 mod engine_end;
+mod prefetch;
 mod report;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use crate::{Client, Error, FetchRequest};
 use board::Board;
 use engine_end::EngineEnd;
+pub use prefetch::{Prefetch, Prefetched};
 pub use report::{BothEndsReport, ChunkFate, ChunkReport, Step};
 
 /// The engine that a prefix is for. It holds the KV of leading tokens, which only grow.
@@ -109,7 +111,7 @@ impl Client {
     {
         let board = Arc::new(Board::new(what.goal));
         let (say, wants) = watch::channel(Wants::new(0, what.goal.qualities));
-        runtime.spawn(fetch(self.clone(), what, Arc::clone(&board), wants));
+        runtime.spawn(fetch(self.clone(), what, 0, Arc::clone(&board), wants));
         std::thread::scope(|threads| {
             let decoding = threads.spawn(|| decoding::run(&board, decoder));
             let met = EngineEnd::new(engine, &board, &say, what.tokens.len()).meet();
@@ -127,10 +129,12 @@ impl Client {
 fn fetch<K: Send + 'static>(
     client: Client,
     what: BothEnds<'_>,
+    skip_chunks: u32,
     board: Arc<Board<K>>,
     wants: watch::Receiver<Wants>,
 ) -> impl Future<Output = ()> + Send + use<K> {
     let request = FetchRequest {
+        skip_chunks,
         order: what.goal.order(),
         wants: Wants::new(0, what.goal.qualities),
         ..FetchRequest::tokens(what.scope.clone(), what.tokens.to_vec())

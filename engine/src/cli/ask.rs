@@ -148,6 +148,7 @@ impl AskArgs {
             max_tokens: self.max_tokens,
             sampling: Sampling::default(),
             stop_tokens: engine.runner.model().config().eos_tokens.clone(),
+            top_logprobs: 0,
         })
     }
 }

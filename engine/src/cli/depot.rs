@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use kvdepot_client::{
-    BothEnds, BothEndsReport, Client, ConnectOptions, CpuDecoder, EncodedChunk, FetchRequest, FetchedKv, PutReport,
+    BothEnds, BothEndsReport, Client, ConnectOptions, CpuDecoder, EncodedChunk, FetchRequest, FetchedKv, Match,
+    Prefetch, PutReport,
 };
 use kvdepot_codec::{EncodeOptions, Level, encode};
 use kvdepot_engine::{Prefix, Runner};
@@ -15,6 +16,9 @@ use tokio::runtime::Runtime;
 
 use super::both_ends::RunnerEnd;
 use super::progress;
+
+/// How many contexts a depot is asked about at a time.
+const MATCHES_AT_ONCE: usize = 16;
 
 /// How to reach a depot.
 #[derive(Debug, clap::Args)]
@@ -65,6 +69,11 @@ impl Depot {
         Ok(Self { runtime, client })
     }
 
+    /// The connection.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Brings the longest stored prefix of `tokens` into pages.
     ///
     /// A miss gives an empty prefix, and so do chunks that are gone or corrupt by the time they are fetched: whoever asks
@@ -96,6 +105,38 @@ impl Depot {
         let what = BothEnds { scope, tokens, goal };
         let report = self.client.load_from_both_ends(self.runtime.handle(), what, &mut end, &CpuDecoder)?;
         Ok((end.prefix, report))
+    }
+
+    /// How much of each context is stored, and in chunks of how many tokens.
+    pub(super) fn matches(&self, scope: &Scope, contexts: &[&[u32]]) -> kvdepot_client::Result<Vec<Match>> {
+        self.runtime.block_on(async {
+            let mut found = Vec::with_capacity(contexts.len());
+            for some in contexts.chunks(MATCHES_AT_ONCE) {
+                let asked = some.iter().map(|tokens| {
+                    let (client, scope, tokens) = (self.client.clone(), scope.clone(), tokens.to_vec());
+                    tokio::spawn(async move { client.matches(&scope, &tokens).await })
+                });
+                for answer in asked.collect::<Vec<_>>() {
+                    found.push(answer.await.map_err(|error| internal(&error))??);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// Begins to bring the stored prefix of `tokens` behind its first `skip_chunks` chunks.
+    pub(super) fn prefetch(&self, what: (&Scope, &[u32]), skip_chunks: u32, chunk_tokens: usize) -> Prefetch {
+        self.client.prefetch(self.runtime.handle(), what, skip_chunks, chunk_tokens)
+    }
+
+    /// Stores a context that was encoded, without a progress bar.
+    pub(super) fn put_quietly(
+        &self,
+        scope: &Scope,
+        tokens: &[u32],
+        chunks: &[EncodedChunk],
+    ) -> kvdepot_client::Result<PutReport> {
+        self.runtime.block_on(self.client.put(scope, tokens, chunks, |_| {}))
     }
 
     fn fetch(&self, scope: &Scope, tokens: &[u32]) -> kvdepot_client::Result<FetchedKv> {
@@ -143,4 +184,8 @@ impl Loaded {
     fn miss(reason: String) -> Self {
         Self { miss_reason: Some(reason), ..Self::default() }
     }
+}
+
+fn internal(error: &dyn std::error::Error) -> kvdepot_client::Error {
+    kvdepot_client::Error::new(ErrorKind::Internal, error.to_string())
 }

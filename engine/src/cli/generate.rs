@@ -95,6 +95,7 @@ impl GenerateArgs {
             max_tokens: self.max_tokens,
             sampling: self.sampling.sampling(),
             stop_tokens: engine.runner.model().config().eos_tokens.clone(),
+            top_logprobs: 0,
         };
         let mut report = engine.runner.decode_group(&context.prefix, &[request], Sharing::Off)?;
         let completion = report.completions.remove(0);

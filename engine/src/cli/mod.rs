@@ -19,6 +19,7 @@ mod plan;
 mod progress;
 mod report;
 mod scope;
+mod serve;
 mod store;
 
 use std::process::ExitCode;
@@ -68,6 +69,8 @@ enum Command {
     Batch(batch::BatchArgs),
     /// Show what the requests of a file share, and what running them would take.
     Plan(plan::PlanArgs),
+    /// Answer requests over HTTP, as OpenAI's API does.
+    Serve(serve::ServeArgs),
     /// Run the main job end to end, and compare with doing without a depot.
     Demo(demo::DemoArgs),
     /// Measure what is left of the model's quality at each level, and the bytes that it takes.
@@ -102,6 +105,7 @@ impl Command {
             Self::Ask(args) => Box::new(args.run()?),
             Self::Batch(args) => Box::new(args.run()?),
             Self::Plan(args) => Box::new(args.run()?),
+            Self::Serve(args) => Box::new(args.run()?),
             Self::Demo(args) => Box::new(args.run()?),
             Self::Eval(args) => Box::new(args.run()?),
             Self::Bench(command) => command.run()?,

@@ -57,7 +57,8 @@ fn computation_digest(model: &Model) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-fn directory_name(dir: &Path) -> anyhow::Result<String> {
+/// The name of a model's directory.
+pub(super) fn directory_name(dir: &Path) -> anyhow::Result<String> {
     let dir = dir.canonicalize().with_context(|| format!("cannot find the model directory {}", dir.display()))?;
     let name = dir.file_name().map(|name| name.to_string_lossy().into_owned());
     name.with_context(|| format!("{} has no name: pass --model-name", dir.display()))

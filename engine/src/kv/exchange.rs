@@ -29,17 +29,24 @@ impl Sequence {
         Ok(chunk)
     }
 
-    /// Appends the tokens of a chunk.
+    /// Appends a range of the tokens of a chunk.
     ///
     /// # Errors
-    /// `Invalid` when the chunk's geometry is not this model's, `Busy` when the pool has no room for its pages.
-    pub(crate) fn import(&mut self, pool: &KvPool, chunk: &KvChunk) -> Result<()> {
+    /// `Invalid` when the chunk's geometry is not this model's or it does not hold the range, `Busy` when the pool has no room
+    /// for its pages.
+    pub(crate) fn import(&mut self, pool: &KvPool, chunk: &KvChunk, tokens: Range<usize>) -> Result<()> {
         let layout = pool.layout();
         check_geometry(layout, chunk)?;
+        if tokens.end > chunk.num_tokens() || tokens.start > tokens.end {
+            let held = chunk.num_tokens();
+            return Err(Error::Invalid(format!("tokens {tokens:?} are taken of a chunk that holds {held}")));
+        }
         let start = self.num_tokens();
-        self.reserve(pool, start + chunk.num_tokens())?;
-        (0..layout.geometry.num_layers()).for_each(|layer| self.write_layer(layout, layer, start, chunk));
-        self.commit(chunk.num_tokens());
+        self.reserve(pool, start + tokens.len())?;
+        for layer in 0..layout.geometry.num_layers() {
+            self.write_layer(layout, layer, start, (chunk, tokens.clone()));
+        }
+        self.commit(tokens.len());
         Ok(())
     }
 
@@ -58,16 +65,24 @@ impl Sequence {
         let mut start = 0;
         for chunk in chunks {
             check_geometry(layout, chunk)?;
-            self.write_layer(layout, layer, start, chunk);
+            self.write_layer(layout, layer, start, (chunk, 0..chunk.num_tokens()));
             start += chunk.num_tokens();
         }
         Ok(())
     }
 
-    fn write_layer(&mut self, layout: &KvLayout, layer: usize, start: usize, chunk: &KvChunk) {
+    /// Writes one layer of some tokens of a chunk, which has them, from position `start` on.
+    fn write_layer(
+        &mut self,
+        layout: &KvLayout,
+        layer: usize,
+        start: usize,
+        (chunk, tokens): (&KvChunk, Range<usize>),
+    ) {
         for side in Side::BOTH {
             let plane = Plane { layout, layer, side };
-            for (position, row) in (start..).zip(chunk.plane(layer, side).chunks_exact(plane.token_bytes())) {
+            let rows = chunk.plane(layer, side).chunks_exact(plane.token_bytes());
+            for (position, row) in (start..).zip(rows.skip(tokens.start).take(tokens.len())) {
                 plane.write(self.own_page(position / PAGE_TOKENS).lines_mut(), position % PAGE_TOKENS, row);
             }
         }

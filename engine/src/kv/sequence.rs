@@ -25,6 +25,17 @@ impl Sequence {
         &self.pages
     }
 
+    /// A sequence of full pages.
+    pub(crate) fn of_full_pages(pages: Vec<Arc<Page>>) -> Self {
+        let num_tokens = pages.len() * PAGE_TOKENS;
+        Self { pages, num_tokens }
+    }
+
+    /// The pages that are full, which may be put in each other's place where they hold the same.
+    pub(crate) fn full_pages(&mut self) -> &mut [Arc<Page>] {
+        &mut self.pages[..self.num_tokens / PAGE_TOKENS]
+    }
+
     /// Makes sure that `num_tokens` tokens have pages.
     ///
     /// # Errors

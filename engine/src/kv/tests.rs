@@ -25,7 +25,7 @@ proptest! {
             let pool = pool(precision, dim, 4);
             let chunks = [chunk(&pool, first, seed), chunk(&pool, second, seed ^ 1)];
             let mut sequence = Sequence::default();
-            chunks.iter().for_each(|chunk| sequence.import(&pool, chunk).unwrap());
+            chunks.iter().for_each(|chunk| sequence.import(&pool, chunk, 0..chunk.num_tokens()).unwrap());
             prop_assert_eq!(&sequence.export(pool.layout(), 0..first).unwrap(), &chunks[0]);
             prop_assert_eq!(&sequence.export(pool.layout(), first..first + second).unwrap(), &chunks[1]);
         }
@@ -36,7 +36,7 @@ proptest! {
 fn a_fork_shares_full_pages_and_copies_the_rest() {
     let pool = pool(Precision::Bf16, 8, 10);
     let mut whole = Sequence::default();
-    whole.import(&pool, &chunk(&pool, 2 * PAGE_TOKENS + 10, 3)).unwrap();
+    whole.import(&pool, &chunk(&pool, 2 * PAGE_TOKENS + 10, 3), 0..2 * PAGE_TOKENS + 10).unwrap();
     let mut fork = whole.fork(&pool, 2 * PAGE_TOKENS + 5, 2 * PAGE_TOKENS + 5).unwrap();
     assert_eq!(pool.used_bytes(), 4 * pool.page_bytes());
 
@@ -71,9 +71,9 @@ fn a_pool_refuses_what_does_not_fit_and_keeps_what_it_has() {
 fn chunks_of_another_shape_and_ranges_not_held_are_refused() {
     let (ours, theirs) = (pool(Precision::F32, 4, 2), pool(Precision::F32, 8, 2));
     let mut sequence = Sequence::default();
-    assert!(matches!(sequence.import(&ours, &chunk(&theirs, 3, 0)), Err(Error::Invalid(_))));
+    assert!(matches!(sequence.import(&ours, &chunk(&theirs, 3, 0), 0..3), Err(Error::Invalid(_))));
     assert_eq!(ours.used_bytes(), 0);
-    sequence.import(&ours, &chunk(&ours, 3, 0)).unwrap();
+    sequence.import(&ours, &chunk(&ours, 3, 0), 0..3).unwrap();
     assert!(matches!(sequence.export(ours.layout(), 1..4), Err(Error::Invalid(_))));
     assert!(matches!(sequence.export(ours.layout(), 2..2), Err(Error::Invalid(_))));
 }

@@ -16,13 +16,16 @@ pub struct Outlook {
 }
 
 impl Plan {
-    /// What the plan comes to within limits.
+    /// What the plan comes to within limits, if loading takes no time.
     pub fn outlook(&self, limits: Limits) -> Outlook {
         let mut schedule = Schedule::new(self, limits);
         let mut left: Vec<usize> = self.requests.iter().map(|request| request.max_tokens).collect();
         let mut computed = vec![0; self.requests.len()];
         let mut outlook = Outlook::default();
         loop {
+            while let Some(&prefix) = schedule.loading().first() {
+                schedule.loaded(prefix, self.load_tokens(prefix));
+            }
             let step = schedule.step();
             outlook.refused.extend(step.refused);
             if step.work.is_empty() {

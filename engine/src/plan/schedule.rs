@@ -22,6 +22,8 @@ pub struct Step {
     pub released: Vec<usize>,
     /// Requests that cannot run.
     pub refused: Vec<Refused>,
+    /// Prefixes of which no request can run: nobody needs their KV any more.
+    pub abandoned: Vec<usize>,
 }
 
 /// Part of a step.
@@ -88,7 +90,7 @@ pub struct Schedule<'a> {
     open_requests: Vec<usize>,
     /// Requests that decode, in the order of the plan.
     decoding: Vec<usize>,
-    /// Tokens of prefill that were begun and not computed.
+    /// Tokens to compute of what was begun.
     begun_tokens: usize,
     used_pages: usize,
     peak_pages: usize,
@@ -96,7 +98,10 @@ pub struct Schedule<'a> {
 
 #[derive(Debug, Clone)]
 struct PrefixState {
+    /// Its own tokens that are there.
     computed: usize,
+    /// Its own tokens up to this one are being loaded.
+    load_end: usize,
     is_complete: bool,
     /// What continues it and has not begun to.
     waiting: usize,
@@ -107,8 +112,9 @@ struct PrefixState {
 impl<'a> Schedule<'a> {
     /// A plan of which nothing is begun.
     pub fn new(plan: &'a Plan, limits: Limits) -> Self {
-        let state = |prefix: &super::SharedPrefix| PrefixState {
+        let state = |(idx, prefix): (usize, &super::SharedPrefix)| PrefixState {
             computed: 0,
+            load_end: plan.load_tokens(idx),
             is_complete: false,
             waiting: prefix.num_children,
             live: prefix.num_requests,
@@ -118,7 +124,7 @@ impl<'a> Schedule<'a> {
             limits,
             next: 0,
             stops: false,
-            prefixes: plan.prefixes.iter().map(state).collect(),
+            prefixes: plan.prefixes.iter().enumerate().map(state).collect(),
             computed: vec![0; plan.requests.len()],
             open_prefixes: Vec::new(),
             open_requests: Vec::new(),
@@ -129,7 +135,8 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// The next step; one without work when everything is done. What it says is computed counts as computed.
+    /// The next step; one without work when everything is done, or [being loaded](Self::loading). What it says is computed
+    /// counts as computed.
     pub fn step(&mut self) -> Step {
         let mut step = Step::default();
         self.begin(&mut step);
@@ -144,6 +151,44 @@ impl<'a> Schedule<'a> {
         }
         complete.into_iter().for_each(|prefix| self.prefixes[prefix].is_complete = true);
         step.work.sort_by_key(|work| self.place(work));
+        step
+    }
+
+    /// Prefixes that are begun and being loaded, and continue what is complete; in the order of the plan.
+    pub fn loading(&self) -> Vec<usize> {
+        let goes_on = |&prefix: &usize| self.is_loading(prefix) && self.is_ready(self.plan.prefixes[prefix].parent);
+        self.open_prefixes.iter().copied().filter(goes_on).collect()
+    }
+
+    /// The first `num_tokens` of a prefix's own tokens are there, and nothing more of it is loaded: what is left is computed.
+    /// Gives what may be forgotten, as [`Step::released`].
+    pub fn loaded(&mut self, prefix: usize, num_tokens: usize) -> Option<usize> {
+        let is_first = self.prefixes[prefix].computed == 0 && num_tokens > 0;
+        let released = if is_first { self.fork(self.plan.prefixes[prefix].parent) } else { None };
+        self.begun_tokens -= self.tokens_to_compute(prefix);
+        self.prefixes[prefix].computed = num_tokens;
+        self.prefixes[prefix].load_end = 0;
+        self.begun_tokens += self.tokens_to_compute(prefix);
+        if num_tokens == self.plan.own_tokens(prefix) {
+            self.prefixes[prefix].is_complete = true;
+            self.open_prefixes.retain(|&other| other != prefix);
+        }
+        released
+    }
+
+    /// A step that computes the next tokens of a prefix instead of waiting for them to be loaded: at most as many as a step
+    /// takes.
+    pub fn step_instead(&mut self, prefix: usize) -> Step {
+        let PrefixState { computed, load_end, .. } = self.prefixes[prefix];
+        let num_tokens = (load_end - computed).min(self.limits.step_tokens.max(1));
+        let mut step = Step { work: vec![Work::Prefix { prefix, num_tokens }], ..Step::default() };
+        if computed == 0 {
+            step.released.extend(self.fork(self.plan.prefixes[prefix].parent));
+        }
+        self.prefixes[prefix].computed += num_tokens;
+        if computed + num_tokens == load_end {
+            self.loaded(prefix, load_end);
+        }
         step
     }
 
@@ -191,7 +236,7 @@ impl<'a> Schedule<'a> {
             self.peak_pages = self.peak_pages.max(self.used_pages);
             match item {
                 Item::Prefix(prefix) => {
-                    self.begun_tokens += self.plan.own_tokens(prefix);
+                    self.begun_tokens += self.tokens_to_compute(prefix);
                     self.open_prefixes.push(prefix);
                 }
                 Item::Request(request) => {
@@ -207,6 +252,16 @@ impl<'a> Schedule<'a> {
         !(self.open_requests.is_empty() && self.decoding.is_empty())
     }
 
+    fn is_loading(&self, prefix: usize) -> bool {
+        self.prefixes[prefix].load_end > self.prefixes[prefix].computed
+    }
+
+    /// Own tokens of a prefix that are not there and will not be loaded.
+    fn tokens_to_compute(&self, prefix: usize) -> usize {
+        let PrefixState { computed, load_end, .. } = self.prefixes[prefix];
+        self.plan.own_tokens(prefix) - computed.max(load_end)
+    }
+
     /// Passes over an item that does not fit even now, when only what it continues has pages, and all below it.
     fn refuse(&mut self, item: Item, needed_pages: usize, step: &mut Step) {
         let (parent, end) = match item {
@@ -217,11 +272,11 @@ impl<'a> Schedule<'a> {
         for item in &self.plan.order[self.next..end] {
             if let Item::Request(request) = *item {
                 step.refused.push(Refused { request, needed_pages, used_pages });
-                self.bury(request);
+                step.abandoned.extend(self.bury(request));
             }
         }
         self.next = end;
-        self.fork(parent, step);
+        step.released.extend(self.fork(parent));
         self.abandon(step);
     }
 
@@ -234,7 +289,7 @@ impl<'a> Schedule<'a> {
             let num_tokens = if self.is_ready(parent) { left.min(*budget) } else { 0 };
             if num_tokens > 0 {
                 if self.computed[request] == 0 {
-                    self.fork(parent, step);
+                    step.released.extend(self.fork(parent));
                 }
                 self.computed[request] += num_tokens;
                 self.begun_tokens -= num_tokens;
@@ -252,10 +307,11 @@ impl<'a> Schedule<'a> {
         for prefix in std::mem::take(&mut self.open_prefixes) {
             let parent = self.plan.prefixes[prefix].parent;
             let left = self.plan.own_tokens(prefix) - self.prefixes[prefix].computed;
-            let num_tokens = if self.is_ready(parent) { left.min(*budget) } else { 0 };
+            let can_go_on = self.is_ready(parent) && !self.is_loading(prefix);
+            let num_tokens = if can_go_on { left.min(*budget) } else { 0 };
             if num_tokens > 0 {
                 if self.prefixes[prefix].computed == 0 {
-                    self.fork(parent, step);
+                    step.released.extend(self.fork(parent));
                 }
                 self.prefixes[prefix].computed += num_tokens;
                 self.begun_tokens -= num_tokens;
@@ -271,26 +327,32 @@ impl<'a> Schedule<'a> {
         parent.is_none_or(|parent| self.prefixes[parent].is_complete)
     }
 
-    /// Something continues a prefix, or never will.
-    fn fork(&mut self, parent: Option<usize>, step: &mut Step) {
-        let Some(parent) = parent else { return };
+    /// Something continues a prefix, or never will; gives the prefix if that was the last.
+    fn fork(&mut self, parent: Option<usize>) -> Option<usize> {
+        let parent = parent?;
         self.prefixes[parent].waiting -= 1;
-        if self.prefixes[parent].waiting == 0 {
-            step.released.push(parent);
-            self.used_pages -= self.partial_page(parent);
+        if self.prefixes[parent].waiting > 0 {
+            return None;
         }
+        self.used_pages -= self.partial_page(parent);
+        Some(parent)
     }
 
-    /// A request is done, or will never be: prefixes above it without others below them go.
-    fn bury(&mut self, request: usize) {
+    /// A request is done, or will never be: prefixes above it without others below them go, and are given.
+    fn bury(&mut self, request: usize) -> Vec<usize> {
+        let mut gone = Vec::new();
         let mut above = self.plan.requests[request].parent;
         while let Some(prefix) = above {
             self.prefixes[prefix].live -= 1;
-            if self.prefixes[prefix].live == 0 && self.plan.prefixes[prefix].place < self.next {
-                self.used_pages -= self.full_pages(prefix);
+            if self.prefixes[prefix].live == 0 {
+                gone.push(prefix);
+                if self.plan.prefixes[prefix].place < self.next {
+                    self.used_pages -= self.full_pages(prefix);
+                }
             }
             above = self.plan.prefixes[prefix].parent;
         }
+        gone
     }
 
     /// Computes no more of prefixes whose requests were all refused meanwhile.
@@ -301,9 +363,9 @@ impl<'a> Schedule<'a> {
                 self.open_prefixes.push(prefix);
                 continue;
             }
-            self.begun_tokens -= self.plan.own_tokens(prefix) - computed;
+            self.begun_tokens -= self.tokens_to_compute(prefix);
             if computed == 0 {
-                self.fork(self.plan.prefixes[prefix].parent, step);
+                step.released.extend(self.fork(self.plan.prefixes[prefix].parent));
             }
         }
     }
@@ -323,7 +385,7 @@ impl<'a> Schedule<'a> {
     /// Pages that a prefix adds to those above it and leaves to those below it.
     fn full_pages(&self, prefix: usize) -> usize {
         let prefix = &self.plan.prefixes[prefix];
-        prefix.num_tokens / self.limits.page_tokens - self.tokens_of(prefix.parent) / self.limits.page_tokens
+        prefix.num_tokens / self.limits.page_tokens - self.plan.tokens_of(prefix.parent) / self.limits.page_tokens
     }
 
     /// One, if the last page of a prefix is not full: what continues it has a copy.
@@ -342,9 +404,5 @@ impl<'a> Schedule<'a> {
             Item::Prefix(prefix) => self.full_pages(prefix) + self.partial_page(prefix),
             Item::Request(request) => self.request_pages(request),
         }
-    }
-
-    fn tokens_of(&self, prefix: Option<usize>) -> usize {
-        prefix.map_or(0, |prefix| self.plan.prefixes[prefix].num_tokens)
     }
 }

@@ -20,7 +20,7 @@ impl Runner {
     /// [`Self::prefill`]; `Busy` when the worst case of all requests does not fit the pool; `Corrupt` when logits are
     /// not numbers.
     pub fn decode_group(&self, prefix: &Prefix, requests: &[Request], sharing: Sharing) -> Result<GroupReport> {
-        let mut members: Vec<Member<'_>> =
+        let mut members: Vec<Member<&Request>> =
             requests.iter().map(|request| self.admit(prefix, request)).collect::<Result<_>>()?;
         let (mut suffixes, mut decode) = (Pace::default(), Pace::default());
         while members.iter().any(|member| !member.is_finished) {
@@ -37,7 +37,7 @@ impl Runner {
     }
 
     /// Takes pages for the worst case. The last token of the context is always computed: its logits are the first.
-    fn admit<'a>(&self, prefix: &Prefix, request: &'a Request) -> Result<Member<'a>> {
+    fn admit<'a>(&self, prefix: &Prefix, request: &'a Request) -> Result<Member<&'a Request>> {
         let context = prefix.tokens.len() + request.suffix.len();
         self.check_request(request, context)?;
         let reused = prefix.tokens.len().min(context - 1);
@@ -46,9 +46,9 @@ impl Runner {
     }
 
     /// Pending tokens that each member computes in the next step: single ones always, longer runs within the budget.
-    fn takes(&self, members: &[Member<'_>]) -> Vec<usize> {
+    fn takes(&self, members: &[Member<&Request>]) -> Vec<usize> {
         let mut budget = self.settings.step_tokens.max(1);
-        let take = |member: &Member<'_>| match member.pending.len() {
+        let take = |member: &Member<&Request>| match member.pending.len() {
             _ if member.is_finished => 0,
             1 => 1,
             pending => {
@@ -61,7 +61,7 @@ impl Runner {
     }
 
     /// Computes the taken tokens: logits of the members whose pending tokens are all taken, in order.
-    fn step_group(&self, members: &mut [Member<'_>], takes: &[usize], sharing: Sharing) -> Rows {
+    fn step_group(&self, members: &mut [Member<&Request>], takes: &[usize], sharing: Sharing) -> Rows {
         let mut spans: Vec<Span<'_>> = members
             .iter_mut()
             .zip(takes)
@@ -77,7 +77,7 @@ impl Runner {
 }
 
 /// Takes the logits of the members whose pending tokens were all computed, in order.
-fn advance(members: &mut [Member<'_>], takes: &[usize], logits: &Rows) -> Result<()> {
+fn advance(members: &mut [Member<&Request>], takes: &[usize], logits: &Rows) -> Result<()> {
     let mut row = 0;
     for (member, &take) in members.iter_mut().zip(takes).filter(|(_, take)| **take > 0) {
         row += usize::from(member.advance(take, || logits.row(row))?);

@@ -1,12 +1,16 @@
 //! A request on its way.
 
+use std::ops::Deref;
+
 use super::{Completion, FinishReason, Request};
 use crate::Result;
 use crate::kv::Sequence;
+use crate::sample::most_probable;
 
-/// A request that has pages.
-pub(super) struct Member<'a> {
-    pub(super) request: &'a Request,
+/// A request that has pages; `R` borrows or owns it.
+#[derive(Debug)]
+pub(super) struct Member<R> {
+    pub(super) request: R,
     pub(super) sequence: Sequence,
     /// Tokens to compute next: what is left of the context, then each chosen token.
     pub(super) pending: Vec<u32>,
@@ -14,10 +18,9 @@ pub(super) struct Member<'a> {
     pub(super) is_finished: bool,
 }
 
-impl<'a> Member<'a> {
-    pub(super) fn new(request: &'a Request, sequence: Sequence, pending: Vec<u32>) -> Self {
-        let completion = Completion { tokens: vec![], logprobs: vec![], finish_reason: FinishReason::Length };
-        Self { request, sequence, pending, completion, is_finished: false }
+impl<R: Deref<Target = Request>> Member<R> {
+    pub(super) fn new(request: R, sequence: Sequence, pending: Vec<u32>) -> Self {
+        Self { request, sequence, pending, completion: Completion::default(), is_finished: false }
     }
 
     /// Drops tokens that were computed; if they were the last that are known, chooses the next one by `logits`. Gives whether it did.
@@ -37,6 +40,9 @@ impl<'a> Member<'a> {
         let choice = self.request.sampling.choose(logits, self.completion.tokens.len())?;
         self.completion.tokens.push(choice.token);
         self.completion.logprobs.push(choice.logprob);
+        if self.request.top_logprobs > 0 {
+            self.completion.top_logprobs.push(most_probable(logits, self.request.top_logprobs));
+        }
         self.pending.push(choice.token);
         if self.request.stop_tokens.contains(&choice.token) {
             self.stop();

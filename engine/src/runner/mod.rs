@@ -8,19 +8,24 @@ mod continuation;
 mod group;
 mod layers;
 mod member;
+mod online;
 mod prefix;
 mod report;
+mod source;
 
 use kvdepot_codec::Geometry;
 
 pub use batch::{BatchObserver, BatchReport, Ended, Progress};
 pub use continuation::Logits;
 pub use layers::LayerFeed;
+pub use online::Online;
 pub use prefix::Prefix;
 pub use report::{Completion, FinishReason, GroupReport, Pace};
+pub use source::{Arrival, Computed, KvSource, Load, LoadedChunk, NoSource};
 
 use crate::kv::{KvPool, Sequence};
 use crate::model::{Span, WantedLogits};
+use crate::plan::RequestShape;
 use crate::rows::Rows;
 use crate::{Error, Model, Result, Sampling};
 
@@ -61,6 +66,13 @@ pub struct Request {
     pub sampling: Sampling,
     /// Tokens that end the completion, and are part of it.
     pub stop_tokens: Vec<u32>,
+}
+
+impl<'a> From<&'a Request> for RequestShape<'a> {
+    /// A request whose suffix is its whole context.
+    fn from(request: &'a Request) -> Self {
+        Self { context: &request.suffix, max_tokens: request.max_tokens, stored_tokens: 0 }
+    }
 }
 
 /// A model with memory to run in.

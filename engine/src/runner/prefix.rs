@@ -80,7 +80,7 @@ impl Runner {
             return Err(Error::Invalid(format!("a chunk holds {held} tokens where {} are named", tokens.len())));
         }
         self.check_tokens(tokens, prefix.tokens.len() + tokens.len())?;
-        prefix.sequence.import(&self.pool, chunk)?;
+        prefix.sequence.import(&self.pool, chunk, 0..chunk.num_tokens())?;
         prefix.tokens.extend_from_slice(tokens);
         Ok(())
     }

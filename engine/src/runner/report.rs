@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use crate::sample::Choice;
+
 /// Why a completion ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FinishReason {
     /// A stop token was chosen.
     Stop,
     /// [`Request::max_tokens`](super::Request::max_tokens) were chosen.
+    #[default]
     Length,
 }
 
@@ -22,12 +25,15 @@ impl FinishReason {
 }
 
 /// One request's tokens.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Completion {
     /// Chosen tokens; a stop token is the last.
     pub tokens: Vec<u32>,
     /// Natural logarithm of each token's probability under the raw logits.
     pub logprobs: Vec<f32>,
+    /// At each token [`Request::top_logprobs`](super::Request::top_logprobs) of the most probable ones, those first; none where none
+    /// were asked for.
+    pub top_logprobs: Vec<Vec<Choice>>,
     /// Why it ended.
     pub finish_reason: FinishReason,
 }

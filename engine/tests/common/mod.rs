@@ -46,7 +46,7 @@ pub(crate) fn references(dir: &Path) -> Vec<Reference> {
 }
 
 pub(crate) fn greedy(suffix: &[u32], max_tokens: usize) -> Request {
-    Request { suffix: suffix.to_vec(), max_tokens, sampling: Sampling::default(), stop_tokens: vec![] }
+    Request { suffix: suffix.to_vec(), max_tokens, sampling: Sampling::default(), stop_tokens: vec![], top_logprobs: 0 }
 }
 
 /// Runs `kvdepot-engine`.

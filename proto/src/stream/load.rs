@@ -58,7 +58,7 @@ impl ChunkLoad {
     }
 
     /// Bytes that have not come of the first `qualities` quality layers.
-    pub(super) fn missing_bytes(&self, qualities: u8) -> u64 {
+    pub fn missing_bytes(&self, qualities: u8) -> u64 {
         let layers = self.quality_bytes.iter().zip(&self.arrived_bytes).take(qualities.into());
         layers.fold(0, |sum, (all, arrived)| sum.saturating_add(all.saturating_sub(*arrived)))
     }

@@ -1,25 +1,33 @@
 //! `kvdepot-engine batch`: a file of requests to a file of results.
 
 pub(super) mod input;
+mod keeper;
 mod observer;
 mod output;
 mod report;
+mod source;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use kvdepot_client::files;
-use kvdepot_engine::{BatchReport, Request, Sharing};
+use kvdepot_client::{Error, files};
+use kvdepot_codec::Level;
+use kvdepot_engine::{BatchReport, NoSource, Request, Sharing};
 
+use super::depot::DepotArgs;
 use super::engine::{Engine, EngineArgs};
 use super::openai::{ChatTemplate, Defaults};
+use super::scope::ScopeArgs;
 use super::{interrupt, progress};
 use input::Job;
+use keeper::{Keeper, Keeping};
 use observer::{Results, Running};
 use output::{Done, Existing, Output};
 use report::{Counts, Report};
+use source::DepotSource;
 
 /// Runs a batch of requests, each distinct prefix of them computed once.
 ///
@@ -45,14 +53,42 @@ pub(super) struct BatchArgs {
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_tokens: usize,
     /// Name that requests call the model by; may be repeated [default: any]
-    #[arg(long = "model-name", value_name = "NAME")]
-    model_names: Vec<String>,
+    #[arg(long = "served-model-name", value_name = "NAME")]
+    served_names: Vec<String>,
+    #[command(flatten)]
+    depot: DepotArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Take KV of lossy levels from the depot
+    #[arg(long)]
+    lossy: bool,
+    /// Level at which prefixes that were computed and that requests share are put into the depot, or none
+    #[arg(long, value_name = "LEVEL", default_value = "q0")]
+    put: PutLevel,
+}
+
+/// What is put into the depot.
+#[derive(Debug, Clone, Copy)]
+struct PutLevel(Option<Level>);
+
+impl FromStr for PutLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            level => {
+                level.parse().map(|level| Self(Some(level))).map_err(|error: kvdepot_codec::Error| error.to_string())
+            }
+        }
+    }
 }
 
 impl BatchArgs {
     pub(super) fn run(&self) -> anyhow::Result<Report> {
         let engine = self.engine.load()?;
-        let jobs = read_jobs(&engine, &self.input, &self.model_names, self.max_tokens)?;
+        let jobs = read_jobs(&engine, &self.input, &self.served_names, self.max_tokens)?;
+        let mut depot = self.depot_source(&engine)?;
         let existing = if self.resume { Existing::Resume } else { Existing::Refuse };
         let (output, done) = Output::open(&self.output, existing)?;
         let interrupted = interrupt::watch()?;
@@ -62,19 +98,42 @@ impl BatchArgs {
         let batch = if requests.is_empty() {
             BatchReport::default()
         } else {
-            engine.runner.run_batch(&requests, Sharing::On, &mut results)?
+            match &mut depot {
+                Some(depot) => engine.runner.run_batch(&requests, Sharing::On, depot, &mut results)?,
+                None => engine.runner.run_batch(&requests, Sharing::On, &mut NoSource, &mut results)?,
+            }
         };
         results.bar.finish_and_clear();
         results.output.sync()?;
         if let Some(failure) = results.failure {
             return Err(failure.into());
         }
-        let report = Report::new(results.counts, &batch, results.decoded_tokens, started.elapsed());
+        let elapsed = started.elapsed();
+        let depot = depot.map(DepotSource::finish);
+        let report = Report { depot, ..Report::new(results.counts, &batch, results.decoded_tokens, elapsed) };
         if let Some(path) = &self.report {
             let json = serde_json::to_vec_pretty(&report)?;
             files::write_whole(path, |part| std::fs::write(part, &json).map_err(files::unwritable(path)))?;
         }
         Ok(report)
+    }
+}
+
+impl BatchArgs {
+    /// The depot to load from and put into, if one is named.
+    fn depot_source<'a>(&self, engine: &'a Engine) -> anyhow::Result<Option<DepotSource<'a>>> {
+        let Some(depot) = self.depot.connect()?.map(Arc::new) else { return Ok(None) };
+        let scope = self.scope.scope(engine, self.lossy)?;
+        let rope = engine.runner.model().config().rope;
+        let keeper = match self.put.0 {
+            Some(level) if !level.is_lossless() && !self.lossy => {
+                return Err(Error::invalid(format!("--put {level} is lossy: pass --lossy too, or put q0")).into());
+            }
+            level => {
+                level.map(|level| Keeper::new(Keeping { depot: Arc::clone(&depot), scope: scope.clone(), level, rope }))
+            }
+        };
+        Ok(Some(DepotSource::new(&engine.runner, depot, scope, keeper)))
     }
 }
 

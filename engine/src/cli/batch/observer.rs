@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::output::{Output, ResultLine};
 use super::report::Counts;
-use crate::cli::openai::{Answered, Asked, error_code, stop_at};
+use crate::cli::openai::{Answered, Asked, error_code, has_stop};
 use crate::cli::report::kind_of_engine;
 
 /// A job that runs: the answers to its choices as they come.
@@ -105,22 +105,13 @@ impl Results<'_> {
             self.fail(line, custom_id, &error);
         }
     }
-
-    /// Whether a completion has one of its stop strings.
-    fn has_stop(&self, request: usize, completion: &Completion) -> bool {
-        let stops = &self.jobs[self.places[request].0].asked.stops;
-        let Some(longest) = stops.iter().map(String::len).max() else { return false };
-        // A token may be no more than part of a character.
-        let tail = completion.tokens.len().saturating_sub(longest + 8);
-        let text = self.text.and_then(|text| text.decode(&completion.tokens[tail..]).ok());
-        text.is_some_and(|text| stop_at(&text, stops).is_some())
-    }
 }
 
 impl BatchObserver for Results<'_> {
     fn token(&mut self, request: usize, completion: &Completion) -> ControlFlow<()> {
         self.decoded_tokens += 1;
-        if self.has_stop(request, completion) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let stops = &self.jobs[self.places[request].0].asked.stops;
+        if has_stop(stops, completion, self.text) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn end(&mut self, ended: Ended) {

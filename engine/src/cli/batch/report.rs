@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use indicatif::HumanBytes;
 use kvdepot_engine::BatchReport;
 use serde::Serialize;
 
+use super::source::DepotReport;
 use crate::cli::engine::millis;
 use crate::cli::report::Outcome;
 
@@ -23,6 +25,8 @@ pub(in crate::cli) struct Report {
     pub(super) prefill_tokens_total: usize,
     /// Tokens of prefill that were computed.
     pub(super) prefill_tokens_computed: usize,
+    /// Tokens of prefill whose KV came from the depot.
+    pub(super) loaded_tokens: usize,
     pub(super) saved_fraction: f64,
     pub(super) decoded_tokens: usize,
     pub(super) peak_kv_bytes: usize,
@@ -32,6 +36,10 @@ pub(in crate::cli) struct Report {
     pub(super) input_tokens_per_sec: f64,
     pub(super) output_tokens_per_sec: f64,
     pub(super) step_ms: Percentiles,
+    /// Time in which nothing could be computed before something came from the depot.
+    pub(super) waited_secs: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) depot: Option<DepotReport>,
 }
 
 /// Milliseconds that steps took.
@@ -64,6 +72,7 @@ impl Report {
             left: counts.requests - counts.resumed - counts.succeeded - counts.failed,
             prefill_tokens_total: total,
             prefill_tokens_computed: batch.prefilled_tokens,
+            loaded_tokens: batch.loaded_tokens,
             saved_fraction: total.saturating_sub(batch.prefilled_tokens) as f64 / total.max(1) as f64,
             decoded_tokens,
             peak_kv_bytes: batch.peak_kv_bytes,
@@ -72,6 +81,8 @@ impl Report {
             input_tokens_per_sec: per_sec(total),
             output_tokens_per_sec: per_sec(decoded_tokens),
             step_ms: Percentiles::new(batch.steps.clone()),
+            waited_secs: batch.waited.as_secs_f64(),
+            depot: None,
         }
     }
 }
@@ -114,6 +125,18 @@ impl fmt::Display for Report {
             self.planning_secs,
             self.peak_kv_bytes as f64 / f64::from(1 << 20)
         )?;
+        if let Some(DepotReport { payload_bytes, failure, kept }) = &self.depot {
+            let (came, waited) = (HumanBytes(*payload_bytes), self.waited_secs);
+            writeln!(
+                f,
+                "depot: {} tokens in {came} came, {waited:.2} s waited for; {} prefixes put, {} new",
+                self.loaded_tokens,
+                kept.prefixes,
+                HumanBytes(kept.new_bytes)
+            )?;
+            failure.iter().try_for_each(|failure| writeln!(f, "not all came from the depot: {failure}"))?;
+            kept.failure.iter().try_for_each(|failure| writeln!(f, "not all was put: {failure}"))?;
+        }
         let Percentiles { p50, p90, p99, max } = self.step_ms;
         write!(f, "steps: {p50:.1} ms at the median, {p90:.1} at 90 %, {p99:.1} at 99 %, {max:.1} at most")
     }

@@ -12,8 +12,10 @@ use super::template::ChatTemplate;
 
 /// Most choices of one body.
 const MAX_CHOICES: usize = 128;
+/// Most alternatives to a token that are told, as OpenAI has it.
+const MAX_ALTERNATIVES: usize = 20;
 /// Parameters that say nothing about the tokens.
-const WITHOUT_EFFECT: [&str; 5] = ["user", "metadata", "store", "service_tier", "stream_options"];
+const WITHOUT_EFFECT: [&str; 4] = ["user", "metadata", "store", "service_tier"];
 
 /// Which of the API a body is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -22,6 +24,16 @@ pub(in crate::cli) enum Endpoint {
     Completions,
     #[serde(rename = "/v1/chat/completions")]
     Chat,
+}
+
+impl Endpoint {
+    /// Its path.
+    pub(in crate::cli) const fn path(self) -> &'static str {
+        match self {
+            Self::Completions => "/v1/completions",
+            Self::Chat => "/v1/chat/completions",
+        }
+    }
 }
 
 /// What bodies are read with.
@@ -47,6 +59,16 @@ pub(in crate::cli) struct Asked {
     pub(in crate::cli) stops: Vec<String>,
     pub(in crate::cli) wants_logprobs: bool,
     pub(in crate::cli) wants_stream: bool,
+    /// Whether a stream ends with what was used.
+    pub(in crate::cli) wants_usage: bool,
+}
+
+/// `stream_options`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
 }
 
 impl Asked {
@@ -80,37 +102,49 @@ impl Asked {
         }
         let most: Option<usize> = fields.take("max_completion_tokens")?;
         let max_tokens = most.or(fields.take("max_tokens")?).unwrap_or(defaults.max_tokens);
-        let wants_logprobs = take_logprobs(endpoint, &mut fields)?;
+        let logprobs = take_logprobs(endpoint, &mut fields)?;
         let wants_stream = fields.take("stream")?.unwrap_or(false);
+        let StreamOptions { include_usage: wants_usage } = fields.take("stream_options")?.unwrap_or_default();
         fields.finish(&WITHOUT_EFFECT)?;
         let request = |context: &Vec<u32>, choice: usize| Request {
             suffix: context.clone(),
             max_tokens,
             sampling: Sampling { seed: sampling.seed.wrapping_add(choice as u64), ..sampling },
             stop_tokens: defaults.stop_tokens.to_vec(),
+            top_logprobs: logprobs.unwrap_or(0),
         };
         let requests = contexts.iter().flat_map(|context| (0..choices).map(move |choice| request(context, choice)));
-        Ok(Self { endpoint, model, requests: requests.collect(), stops, wants_logprobs, wants_stream })
+        Ok(Self {
+            endpoint,
+            model,
+            requests: requests.collect(),
+            stops,
+            wants_logprobs: logprobs.is_some(),
+            wants_stream,
+            wants_usage,
+        })
     }
 }
 
-/// Takes `logprobs` and `top_logprobs`: those of the tokens chosen are given, alternatives are not.
-fn take_logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<bool> {
-    let alternatives = |count: Option<usize>| match count.unwrap_or(0) {
-        0 => Ok(()),
-        count => {
-            Err(Error::invalid(format!("logprobs of {count} alternatives are not supported: only those of the choice")))
+/// Takes `logprobs` and `top_logprobs`: of how many alternatives logarithms are wanted beside those of the choice, if any are.
+fn take_logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<usize>> {
+    let alternatives: Option<usize> = match endpoint {
+        Endpoint::Completions => fields.take("logprobs")?,
+        Endpoint::Chat => {
+            let alternatives: Option<usize> = fields.take("top_logprobs")?;
+            match fields.take("logprobs")?.unwrap_or(false) {
+                true => Some(alternatives.unwrap_or(0)),
+                false if alternatives.is_some() => {
+                    return Err(Error::invalid("parameter \"top_logprobs\" needs \"logprobs\": true"));
+                }
+                false => None,
+            }
         }
     };
-    match endpoint {
-        Endpoint::Completions => {
-            let count: Option<usize> = fields.take("logprobs")?;
-            alternatives(count)?;
-            Ok(count.is_some())
+    match alternatives {
+        Some(count) if count > MAX_ALTERNATIVES => {
+            Err(Error::invalid(format!("logprobs of {count} alternatives: at most {MAX_ALTERNATIVES}")))
         }
-        Endpoint::Chat => {
-            alternatives(fields.take("top_logprobs")?)?;
-            Ok(fields.take("logprobs")?.unwrap_or(false))
-        }
+        alternatives => Ok(alternatives),
     }
 }

@@ -7,8 +7,10 @@ mod fields;
 mod prompt;
 mod respond;
 mod sampling;
+mod speech;
 mod template;
 
 pub(super) use asked::{Asked, Defaults, Endpoint};
-pub(super) use respond::{Answered, error_code, stop_at};
+pub(super) use respond::{Answered, error_code, has_stop, usage};
+pub(super) use speech::{Speech, Spoken};
 pub(super) use template::ChatTemplate;

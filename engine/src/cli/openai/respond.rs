@@ -1,7 +1,7 @@
 //! Bodies of answers.
 
 use kvdepot_client::{Error, ErrorKind, Result};
-use kvdepot_engine::{Completion, TextCodec};
+use kvdepot_engine::{Choice, Completion, TextCodec};
 use serde_json::{Value, json};
 
 use super::{Asked, Endpoint};
@@ -38,9 +38,9 @@ impl Answered<'_> {
     }
 
     fn choice(&self, idx: usize, completion: &Completion, text: Option<&TextCodec>) -> Result<Value> {
-        let content = text_of(completion, &self.asked.stops, self.asked, text)?;
+        let content = text_of(completion, self.asked, text)?;
         let finish_reason = completion.finish_reason.name();
-        let logprobs = if self.asked.wants_logprobs { self.logprobs(completion, text)? } else { Value::Null };
+        let logprobs = if self.asked.wants_logprobs { logprobs(self.asked, completion, text)? } else { Value::Null };
         Ok(match self.asked.endpoint {
             Endpoint::Completions => {
                 json!({"index": idx, "text": content, "logprobs": logprobs, "finish_reason": finish_reason})
@@ -52,36 +52,76 @@ impl Answered<'_> {
         })
     }
 
-    fn logprobs(&self, completion: &Completion, text: Option<&TextCodec>) -> Result<Value> {
-        let tokens = completion.tokens.iter().map(|&token| decode(&[token], text)).collect::<Result<Vec<_>>>()?;
-        Ok(match self.asked.endpoint {
-            Endpoint::Completions => json!({"tokens": tokens, "token_logprobs": completion.logprobs}),
-            Endpoint::Chat => {
-                let entry = |(token, logprob): (&String, &f32)| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []});
-                json!({"content": tokens.iter().zip(&completion.logprobs).map(entry).collect::<Vec<_>>()})
-            }
-        })
+    fn usage(&self) -> Value {
+        let completion_tokens = self.completions.iter().map(|completion| completion.tokens.len()).sum();
+        usage(self.asked, completion_tokens, self.cached_tokens)
+    }
+}
+
+/// What was used.
+pub(in crate::cli) fn usage(asked: &Asked, completion_tokens: usize, cached_tokens: usize) -> Value {
+    let prompt_tokens: usize = asked.requests.iter().map(|request| request.suffix.len()).sum();
+    json!({
+        "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
+    })
+}
+
+/// Logarithms of the probabilities of a completion's tokens.
+///
+/// # Errors
+/// `Invalid` when tokens do not decode to text.
+pub(in crate::cli) fn logprobs(asked: &Asked, completion: &Completion, text: Option<&TextCodec>) -> Result<Value> {
+    let chosen = completion.tokens.iter().zip(&completion.logprobs);
+    let chosen: Vec<Told> = chosen.map(|(&token, &logprob)| Told::new(token, logprob, text)).collect::<Result<_>>()?;
+    let told = |top: &Vec<Choice>| top.iter().map(|top| Told::new(top.token, top.logprob, text)).collect();
+    let tops: Vec<Vec<Told>> = completion.top_logprobs.iter().map(told).collect::<Result<_>>()?;
+    Ok(match asked.endpoint {
+        Endpoint::Completions => {
+            let tokens: Vec<&str> = chosen.iter().map(|told| &told.token[..]).collect();
+            let by_token =
+                |top: &Vec<Told>| Value::from_iter(top.iter().map(|told| (told.token.clone(), told.logprob)));
+            let tops = if tops.is_empty() { Value::Null } else { tops.iter().map(by_token).collect() };
+            json!({"tokens": tokens, "token_logprobs": completion.logprobs, "top_logprobs": tops})
+        }
+        Endpoint::Chat => {
+            let tops = tops.into_iter().chain(std::iter::repeat_with(Vec::new));
+            let entry = |(told, tops): (Told, Vec<Told>)| {
+                let mut entry = told.entry();
+                entry["top_logprobs"] = tops.iter().map(Told::entry).collect();
+                entry
+            };
+            json!({"content": chosen.into_iter().zip(tops).map(entry).collect::<Vec<_>>()})
+        }
+    })
+}
+
+/// A token and its logarithm, as text.
+struct Told {
+    token: String,
+    logprob: f32,
+}
+
+impl Told {
+    fn new(token: u32, logprob: f32, text: Option<&TextCodec>) -> Result<Self> {
+        Ok(Self { token: decode(&[token], text)?, logprob })
     }
 
-    fn usage(&self) -> Value {
-        let prompt: usize = self.asked.requests.iter().map(|request| request.suffix.len()).sum();
-        let completion: usize = self.completions.iter().map(|completion| completion.tokens.len()).sum();
-        json!({
-            "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
-        })
+    fn entry(&self) -> Value {
+        json!({"token": self.token, "logprob": self.logprob, "bytes": self.token.as_bytes()})
     }
 }
 
 /// The text of a completion, up to what ended it.
-fn text_of(completion: &Completion, stops: &[String], asked: &Asked, text: Option<&TextCodec>) -> Result<String> {
+pub(in crate::cli) fn text_of(completion: &Completion, asked: &Asked, text: Option<&TextCodec>) -> Result<String> {
     let ends_with_stop = |request: &kvdepot_engine::Request| {
         completion.tokens.last().is_some_and(|last| request.stop_tokens.contains(last))
     };
     let is_stopped = asked.requests.first().is_some_and(ends_with_stop);
     let tokens = &completion.tokens[..completion.tokens.len() - usize::from(is_stopped)];
     let mut content = decode(tokens, text)?;
-    if let Some(end) = stop_at(&content, stops) {
+    if let Some(end) = stop_at(&content, &asked.stops) {
         content.truncate(end);
     }
     Ok(content)
@@ -92,8 +132,17 @@ pub(in crate::cli) fn stop_at(content: &str, stops: &[String]) -> Option<usize> 
     stops.iter().filter_map(|stop| content.find(stop.as_str())).min()
 }
 
+/// Whether the last tokens of a completion have one of the stop strings.
+pub(in crate::cli) fn has_stop(stops: &[String], completion: &Completion, text: Option<&TextCodec>) -> bool {
+    let Some(longest) = stops.iter().map(String::len).max() else { return false };
+    // A token may be no more than part of a character.
+    let tail = completion.tokens.len().saturating_sub(longest + 8);
+    let text = text.and_then(|text| text.decode(&completion.tokens[tail..]).ok());
+    text.is_some_and(|text| stop_at(&text, stops).is_some())
+}
+
 /// Text of tokens; without a tokenizer, their numbers.
-fn decode(tokens: &[u32], text: Option<&TextCodec>) -> Result<String> {
+pub(super) fn decode(tokens: &[u32], text: Option<&TextCodec>) -> Result<String> {
     match text {
         Some(text) => text.decode(tokens).map_err(|error| Error::invalid(error.to_string())),
         None => Ok(tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")),

@@ -10,8 +10,10 @@ use kvdepot_engine::plan::{Outlook, Plan, RequestShape};
 use serde::Serialize;
 
 use super::batch::{input::Job, read_jobs};
-use super::engine::EngineArgs;
+use super::depot::DepotArgs;
+use super::engine::{Engine, EngineArgs};
 use super::report::Outcome;
+use super::scope::ScopeArgs;
 use picture::Picture;
 
 /// Shows what the requests of a batch share, and what running them would take.
@@ -28,6 +30,13 @@ pub(super) struct PlanArgs {
     /// Most lines of the picture of the tree
     #[arg(long, value_name = "N", default_value_t = 30)]
     lines: usize,
+    #[command(flatten)]
+    depot: DepotArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Count KV of lossy levels in the depot
+    #[arg(long)]
+    lossy: bool,
 }
 
 /// The report of `plan`.
@@ -44,6 +53,8 @@ pub(super) struct PlanReport {
     groups: Vec<Group>,
     prefill_tokens_total: usize,
     prefill_tokens_planned: usize,
+    /// Tokens whose KV would be loaded from the depot.
+    load_tokens: usize,
     saved_fraction: f64,
     /// The most KV that is held at a time, if no request ends before its last token.
     peak_kv_bytes: usize,
@@ -64,6 +75,8 @@ struct Group {
     prefix_tokens: usize,
     /// Of those, what its parent does not have.
     own_tokens: usize,
+    /// Of those, what would be loaded from the depot.
+    load_tokens: usize,
     requests: usize,
 }
 
@@ -75,11 +88,8 @@ impl PlanArgs {
         let started = Instant::now();
         let requests = asked.iter().flat_map(|asked| &asked.requests);
         let (sound, unsound): (Vec<_>, Vec<_>) = requests.partition(|request| engine.runner.check(request).is_ok());
-        let shapes: Vec<RequestShape<'_>> = sound
-            .iter()
-            .map(|request| RequestShape { context: &request.suffix, max_tokens: request.max_tokens })
-            .collect();
-        let plan = Plan::new(&shapes);
+        let shapes: Vec<RequestShape<'_>> = sound.into_iter().map(RequestShape::from).collect();
+        let plan = self.plan(&engine, &shapes)?;
         let outlook = plan.outlook(engine.runner.limits());
         let planning_secs = started.elapsed().as_secs_f64();
         let picture = Picture::new(&plan, self.lines).to_string();
@@ -92,12 +102,30 @@ impl PlanArgs {
     }
 }
 
+impl PlanArgs {
+    /// Plans requests, with what the depot has of them if one is named.
+    fn plan(&self, engine: &Engine, shapes: &[RequestShape<'_>]) -> anyhow::Result<Plan> {
+        let Some(depot) = self.depot.connect()? else { return Ok(Plan::new(shapes)) };
+        let scope = self.scope.scope(engine, self.lossy)?;
+        let mut failure = None;
+        let plan = Plan::informed(shapes, |contexts| match depot.matches(&scope, contexts) {
+            Ok(found) => found.iter().map(|found| found.matched_tokens).collect(),
+            Err(error) => {
+                failure = Some(error);
+                vec![0; contexts.len()]
+            }
+        });
+        failure.map_or(Ok(plan), |error| Err(error.into()))
+    }
+}
+
 fn report(plan: &Plan, outlook: &Outlook, invalid: usize, page_bytes: usize) -> PlanReport {
     let group = |(idx, prefix): (usize, &kvdepot_engine::plan::SharedPrefix)| Group {
         parent: prefix.parent,
         level: prefix.level,
         prefix_tokens: prefix.num_tokens,
         own_tokens: plan.own_tokens(idx),
+        load_tokens: plan.load_tokens(idx),
         requests: prefix.num_requests,
     };
     let (total, planned) = (plan.total_tokens(), plan.planned_tokens());
@@ -109,6 +137,7 @@ fn report(plan: &Plan, outlook: &Outlook, invalid: usize, page_bytes: usize) -> 
         groups: plan.prefixes.iter().enumerate().map(group).collect(),
         prefill_tokens_total: total,
         prefill_tokens_planned: planned,
+        load_tokens: plan.loaded_tokens(),
         saved_fraction: total.saturating_sub(planned) as f64 / total.max(1) as f64,
         peak_kv_bytes: outlook.peak_pages * page_bytes,
         peak_requests: outlook.peak_requests,
@@ -134,9 +163,10 @@ impl fmt::Display for PlanReport {
         )?;
         writeln!(
             f,
-            "prefill: {} of {} tokens, {:.1} % saved",
+            "prefill: {} of {} tokens, {} more would be loaded, {:.1} % saved",
             self.prefill_tokens_planned,
             self.prefill_tokens_total,
+            self.load_tokens,
             1e2 * self.saved_fraction
         )?;
         write!(

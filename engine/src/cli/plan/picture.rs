@@ -32,8 +32,10 @@ impl Picture {
             let is_last = idx + 1 == drawn.len() && rest.is_none();
             let (mark, below_it) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             let (tokens, requests) = (plan.own_tokens(child), plan.prefixes[child].num_requests);
-            let saved = tokens * (requests - 1);
-            self.lines.push(format!("{indent}{mark}{tokens} tokens for {requests} requests, saves {saved}"));
+            let (saved, to_load) = (plan.saved_tokens(child), plan.load_tokens(child));
+            let loaded = if to_load > 0 { format!(", {to_load} of them loaded") } else { String::new() };
+            let line = format!("{indent}{mark}{tokens} tokens for {requests} requests{loaded}, saves {saved}");
+            self.lines.push(line);
             self.draw(plan, below, Some(child), &format!("{indent}{below_it}"), shown);
         }
         self.lines.extend(rest.map(|rest| format!("{indent}└─ {rest}")));
@@ -56,9 +58,8 @@ fn rest(plan: &Plan, prefixes: &[usize], requests: usize, is_below_prefix: bool)
 
 /// Prefixes that save most; what is above one saves as much or is shown for its sake.
 fn shown(plan: &Plan, most: usize) -> Vec<bool> {
-    let saved = |idx: usize| plan.own_tokens(idx) * (plan.prefixes[idx].num_requests - 1);
     let mut by_savings: Vec<usize> = (0..plan.prefixes.len()).collect();
-    by_savings.sort_by_key(|&idx| (std::cmp::Reverse(saved(idx)), idx));
+    by_savings.sort_by_key(|&idx| (std::cmp::Reverse(plan.saved_tokens(idx)), idx));
     let mut shown = vec![false; plan.prefixes.len()];
     for mut idx in by_savings.into_iter().take(most) {
         while !std::mem::replace(&mut shown[idx], true) {

@@ -1,170 +1,33 @@
-//! Batches: many requests by one plan, each distinct prefix token computed once.
+//! Steps of a batch.
 
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::member::Member;
-use super::{Completion, Pace, Request, Runner, Sharing};
+use super::loading::Loads;
+use super::{BatchObserver, BatchReport, Ended, Progress};
 use crate::kv::Sequence;
 use crate::model::{Span, WantedLogits};
-use crate::plan::{Limits, Plan, Refused, RequestShape, Schedule, Step, Work};
-use crate::simd::PAGE_TOKENS;
+use crate::plan::{Item, Plan, Refused, Schedule, Step, Work};
+use crate::runner::member::Member;
+use crate::runner::source::KvSource;
+use crate::runner::{Request, Runner, Sharing};
 use crate::{Error, Result};
 
-/// Who is told what a batch comes to.
-pub trait BatchObserver {
-    /// A request has one more token, the last of `completion`; where that breaks, it ends there as by a stop token.
-    fn token(&mut self, request: usize, completion: &Completion) -> ControlFlow<()> {
-        let _ = (request, completion);
-        ControlFlow::Continue(())
-    }
-
-    /// A request is over.
-    fn end(&mut self, ended: Ended);
-
-    /// A step is over; where that breaks, nothing more begins, and what has begun is run to its end.
-    fn step(&mut self, progress: Progress) -> ControlFlow<()> {
-        let _ = progress;
-        ControlFlow::Continue(())
-    }
-}
-
-/// A request that is over.
-#[derive(Debug)]
-pub struct Ended {
-    /// Its index in the batch.
-    pub request: usize,
-    /// Tokens of its context that were computed for others too.
-    pub reused_tokens: usize,
-    /// What it came to.
-    pub outcome: Result<Completion>,
-}
-
-/// How far a batch is, after a step.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Requests that are over.
-    pub ended: usize,
-    /// Requests that decode.
-    pub decoding: usize,
-    /// Tokens of prefill that were computed.
-    pub prefilled_tokens: usize,
-    /// Tokens that were decoded.
-    pub decoded_tokens: usize,
-    /// Bytes of KV in use.
-    pub kv_bytes: usize,
-}
-
-/// What a batch came to.
-#[derive(Debug, Clone, Default)]
-pub struct BatchReport {
-    /// Tokens of all contexts.
-    pub total_tokens: usize,
-    /// Tokens of prefill that were computed.
-    pub prefilled_tokens: usize,
-    /// Most bytes of KV that were in use.
-    pub peak_kv_bytes: usize,
-    /// Time that planning took.
-    pub planning: Duration,
-    /// Steps with prefill in them, and all tokens of those.
-    pub prefill: Pace,
-    /// Steps that only decoded.
-    pub decode: Pace,
-    /// Time of each step.
-    pub steps: Vec<Duration>,
-    /// Requests that had not begun when the batch was stopped.
-    pub left: usize,
-}
-
-impl Runner {
-    /// Runs requests, whose suffixes are whole contexts, in the order of a [`Plan`].
-    ///
-    /// A request that cannot run ends with its error, and the others go on. Completions are those of each request alone, bit
-    /// for bit.
-    ///
-    /// # Errors
-    /// `Busy` when pages that were free at the start are not.
-    pub fn run_batch(
-        &self,
-        requests: &[Request],
-        sharing: Sharing,
-        observer: &mut impl BatchObserver,
-    ) -> Result<BatchReport> {
-        let started = Instant::now();
-        let mut sound = Vec::new();
-        for (idx, request) in requests.iter().enumerate() {
-            match self.check(request) {
-                Ok(()) => sound.push(idx),
-                Err(error) => observer.end(Ended { request: idx, reused_tokens: 0, outcome: Err(error) }),
-            }
-        }
-        let shape =
-            |&idx: &usize| RequestShape { context: &requests[idx].suffix, max_tokens: requests[idx].max_tokens };
-        let plan = Plan::new(&sound.iter().map(shape).collect::<Vec<_>>());
-        let mut batch = Batch::new(self, &plan, sound.iter().map(|&idx| &requests[idx]).collect(), sharing);
-        batch.report.planning = started.elapsed();
-        batch.progress.ended = requests.len() - sound.len();
-        let mut observer = OfSound { observer, sound: &sound };
-        loop {
-            let step = batch.schedule.step();
-            let is_over = step.work.is_empty();
-            batch.refuse(&step.refused, &mut observer);
-            batch.run(step, &mut observer)?;
-            if is_over {
-                return Ok(batch.finish());
-            }
-            if observer.step(batch.progress).is_break() {
-                batch.schedule.stop();
-            }
-        }
-    }
-
-    /// What a batch may take of the pool as it is.
-    pub fn limits(&self) -> Limits {
-        let free_bytes = self.pool.limit_bytes().saturating_sub(self.pool.used_bytes());
-        Limits {
-            pages: free_bytes / self.pool.page_bytes(),
-            page_tokens: PAGE_TOKENS,
-            step_tokens: self.settings.step_tokens,
-        }
-    }
-}
-
-/// An observer of all requests, told of those that are sound.
-struct OfSound<'a, O> {
-    observer: &'a mut O,
-    sound: &'a [usize],
-}
-
-impl<O: BatchObserver> BatchObserver for OfSound<'_, O> {
-    fn token(&mut self, request: usize, completion: &Completion) -> ControlFlow<()> {
-        self.observer.token(self.sound[request], completion)
-    }
-
-    fn end(&mut self, ended: Ended) {
-        self.observer.end(Ended { request: self.sound[ended.request], ..ended });
-    }
-
-    fn step(&mut self, progress: Progress) -> ControlFlow<()> {
-        self.observer.step(progress)
-    }
-}
-
 /// A batch on its way.
-struct Batch<'a> {
-    runner: &'a Runner,
-    plan: &'a Plan,
-    schedule: Schedule<'a>,
-    requests: Vec<&'a Request>,
+pub(super) struct Batch<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) plan: &'a Plan,
+    pub(super) schedule: Schedule<'a>,
+    pub(super) requests: Vec<&'a Request>,
     sharing: Sharing,
-    prefixes: Vec<Sequence>,
-    members: Vec<Option<Member<'a>>>,
-    progress: Progress,
-    report: BatchReport,
+    pub(super) prefixes: Vec<Sequence>,
+    pub(super) loads: Loads,
+    members: Vec<Option<Member<&'a Request>>>,
+    pub(super) progress: Progress,
+    pub(super) report: BatchReport,
 }
 
 impl<'a> Batch<'a> {
-    fn new(runner: &'a Runner, plan: &'a Plan, requests: Vec<&'a Request>, sharing: Sharing) -> Self {
+    pub(super) fn new(runner: &'a Runner, plan: &'a Plan, requests: Vec<&'a Request>, sharing: Sharing) -> Self {
         Self {
             runner,
             plan,
@@ -173,8 +36,33 @@ impl<'a> Batch<'a> {
             requests,
             sharing,
             prefixes: plan.prefixes.iter().map(|_| Sequence::default()).collect(),
+            loads: Loads::new(plan),
             progress: Progress::default(),
             report: BatchReport { total_tokens: plan.total_tokens(), ..BatchReport::default() },
+        }
+    }
+
+    pub(super) fn note_planning(&mut self, planning: Duration, unsound: usize) {
+        self.report.planning = planning;
+        self.progress.ended = unsound;
+    }
+
+    /// Runs everything.
+    pub(super) fn run(mut self, source: &mut impl KvSource, observer: &mut impl BatchObserver) -> Result<BatchReport> {
+        loop {
+            let awaited = self.take_loaded(source)?;
+            let step = self.schedule.step();
+            self.refuse(&step.refused, observer);
+            self.forget(&step.abandoned, source);
+            match awaited {
+                _ if !step.work.is_empty() => self.compute(step, source, observer)?,
+                Some(awaited) => self.wait_or_compute(awaited, source, observer)?,
+                None if !self.schedule.loading().is_empty() => {}
+                None => return Ok(self.finish()),
+            }
+            if observer.step(self.progress).is_break() {
+                self.schedule.stop();
+            }
         }
     }
 
@@ -189,10 +77,12 @@ impl<'a> Batch<'a> {
     }
 
     /// Computes a step.
-    fn run(&mut self, step: Step, observer: &mut impl BatchObserver) -> Result<()> {
-        if step.work.is_empty() {
-            return Ok(());
-        }
+    pub(super) fn compute(
+        &mut self,
+        step: Step,
+        source: &mut impl KvSource,
+        observer: &mut impl BatchObserver,
+    ) -> Result<()> {
         let started = Instant::now();
         let mut sequences = step.work.iter().map(|work| self.take_sequence(work)).collect::<Result<Vec<_>>>()?;
         let mut spans: Vec<Span<'_>> =
@@ -203,21 +93,21 @@ impl<'a> Batch<'a> {
         for (work, sequence) in step.work.iter().zip(sequences) {
             row += self.put_back(work, sequence, || logits.row(row), observer);
         }
-        step.released.iter().for_each(|&prefix| self.prefixes[prefix] = Sequence::default());
+        self.offer(&step.work, source);
+        self.release(step.released);
         self.count(&step.work, started.elapsed());
         Ok(())
+    }
+
+    /// Nothing continues these any more but what did already.
+    pub(super) fn release(&mut self, released: impl IntoIterator<Item = usize>) {
+        released.into_iter().for_each(|prefix| self.prefixes[prefix] = Sequence::default());
     }
 
     /// The sequence that a piece of work continues; a new one where it is the first.
     fn take_sequence(&mut self, work: &Work) -> Result<Sequence> {
         match *work {
-            Work::Prefix { prefix, .. } => {
-                let shared = &self.plan.prefixes[prefix];
-                match std::mem::take(&mut self.prefixes[prefix]) {
-                    sequence if sequence.num_tokens() > 0 => Ok(sequence),
-                    _ => self.fork(shared.parent, shared.num_tokens - self.plan.own_tokens(prefix), shared.num_tokens),
-                }
-            }
+            Work::Prefix { prefix, .. } => self.take_prefix(prefix),
             Work::Context { request, .. } | Work::Decode { request } => {
                 if self.members[request].is_none() {
                     self.members[request] = Some(self.begin(request)?);
@@ -228,7 +118,16 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn begin(&self, request: usize) -> Result<Member<'a>> {
+    /// The sequence of a prefix, to go on with; a new one where there is none.
+    pub(super) fn take_prefix(&mut self, prefix: usize) -> Result<Sequence> {
+        let shared = &self.plan.prefixes[prefix];
+        match std::mem::take(&mut self.prefixes[prefix]) {
+            sequence if sequence.num_tokens() > 0 => Ok(sequence),
+            _ => self.fork(shared.parent, shared.num_tokens - self.plan.own_tokens(prefix), shared.num_tokens),
+        }
+    }
+
+    fn begin(&self, request: usize) -> Result<Member<&'a Request>> {
         let (planned, request) = (&self.plan.requests[request], self.requests[request]);
         let capacity = planned.context_tokens + planned.max_tokens - 1;
         let sequence = self.fork(planned.parent, planned.reused_tokens, capacity)?;
@@ -306,8 +205,9 @@ impl<'a> Batch<'a> {
     }
 
     fn finish(self) -> BatchReport {
-        let is_request = |item: &&crate::plan::Item| matches!(item, crate::plan::Item::Request(_));
+        let is_request = |item: &&Item| matches!(item, Item::Request(_));
         let left = self.schedule.waiting().iter().filter(is_request).count();
-        BatchReport { prefilled_tokens: self.progress.prefilled_tokens, left, ..self.report }
+        let Progress { prefilled_tokens, loaded_tokens, .. } = self.progress;
+        BatchReport { prefilled_tokens, loaded_tokens, left, ..self.report }
     }
 }

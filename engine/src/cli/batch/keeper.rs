@@ -1,0 +1,139 @@
+//! The way back: prefixes that a batch computed are encoded and put into the depot, beside the batch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use kvdepot_client::EncodedChunk;
+use kvdepot_codec::{EncodeOptions, KvChunk, Level, Rope, encode};
+use kvdepot_engine::Computed;
+use kvdepot_proto::Scope;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::cli::depot::Depot;
+
+/// Most KV that waits to be encoded; what would be more is not kept, so that a slow depot does not hold the batch up.
+const MOST_WAITING_BYTES: usize = 1 << 30;
+
+/// Puts contexts, one after another, on a thread of its own.
+///
+/// Contexts come in the order of the plan, so that one has much in common with the one before: that is encoded once.
+pub(super) struct Keeper {
+    contexts: Sender<Context>,
+    /// Tokens of the context that was sent last.
+    last: Vec<u32>,
+    waiting_bytes: Arc<AtomicUsize>,
+    skipped: usize,
+    thread: JoinHandle<Kept>,
+}
+
+/// How contexts are put.
+pub(super) struct Keeping {
+    pub(super) depot: Arc<Depot>,
+    pub(super) scope: Scope,
+    pub(super) level: Level,
+    pub(super) rope: Rope,
+}
+
+/// What was kept.
+#[derive(Debug, Default, Serialize)]
+pub(in crate::cli) struct Kept {
+    /// Prefixes that were put.
+    pub(super) prefixes: usize,
+    /// Bytes that this added to the depot.
+    pub(super) new_bytes: u64,
+    /// Prefixes that were not put because others were still waiting to be.
+    pub(super) skipped: usize,
+    /// Why the depot took no more.
+    pub(super) failure: Option<String>,
+}
+
+/// A context whose KV is to be put.
+struct Context {
+    tokens: Vec<u32>,
+    /// Leading chunks that are those of the context before.
+    common_chunks: usize,
+    /// The others.
+    chunks: Vec<KvChunk>,
+    kv_bytes: usize,
+}
+
+impl Keeper {
+    pub(super) fn new(keeping: Keeping) -> Self {
+        let (contexts, waiting) = channel();
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let bytes = Arc::clone(&waiting_bytes);
+        let thread = std::thread::spawn(move || keeping.run(&waiting, &bytes));
+        Self { contexts, last: Vec::new(), waiting_bytes, skipped: 0, thread }
+    }
+
+    /// Takes the whole chunks of a prefix, if they hold something that is not stored.
+    pub(super) fn offer(&mut self, computed: &Computed<'_>, chunk_tokens: usize) {
+        let chunk_tokens = chunk_tokens.max(1);
+        let num_tokens = computed.tokens.len() / chunk_tokens * chunk_tokens;
+        if num_tokens <= computed.stored_tokens {
+            return;
+        }
+        let tokens = computed.tokens[..num_tokens].to_vec();
+        let common = tokens.iter().zip(&self.last).take_while(|(a, b)| a == b).count();
+        let common_chunks = common / chunk_tokens;
+        let starts = (common_chunks * chunk_tokens..num_tokens).step_by(chunk_tokens);
+        let chunks: kvdepot_engine::Result<Vec<_>> =
+            starts.map(|start| computed.export(start..start + chunk_tokens)).collect();
+        let Ok(chunks) = chunks else { return };
+        let kv_bytes = chunks.iter().map(|chunk| chunk.bytes().len()).sum();
+        if self.waiting_bytes.load(Ordering::Relaxed) + kv_bytes > MOST_WAITING_BYTES {
+            self.skipped += 1;
+            return;
+        }
+        self.waiting_bytes.fetch_add(kv_bytes, Ordering::Relaxed);
+        self.last.clone_from(&tokens);
+        // The thread ends after this one only.
+        let _ = self.contexts.send(Context { tokens, common_chunks, chunks, kv_bytes });
+    }
+
+    /// Waits until everything is put.
+    pub(super) fn finish(self) -> Kept {
+        drop(self.contexts);
+        let kept = self
+            .thread
+            .join()
+            .unwrap_or_else(|_| Kept { failure: Some("the thread that puts panicked".to_owned()), ..Kept::default() });
+        Kept { skipped: self.skipped, ..kept }
+    }
+}
+
+impl Keeping {
+    fn run(self, contexts: &Receiver<Context>, waiting_bytes: &AtomicUsize) -> Kept {
+        let mut kept = Kept::default();
+        let mut encoded = Vec::new();
+        for context in contexts {
+            if kept.failure.is_none() {
+                match self.put(&context, &mut encoded) {
+                    Ok(new_bytes) => {
+                        kept.prefixes += 1;
+                        kept.new_bytes += new_bytes;
+                    }
+                    Err(error) => kept.failure = Some(format!("{error:#}")),
+                }
+            }
+            waiting_bytes.fetch_sub(context.kv_bytes, Ordering::Relaxed);
+        }
+        kept
+    }
+
+    /// Puts a context; `encoded` are the chunks of the one before, and then of this one.
+    fn put(&self, context: &Context, encoded: &mut Vec<EncodedChunk>) -> anyhow::Result<u64> {
+        let encode_one = |(idx, chunk): (usize, &KvChunk)| {
+            let start = ((context.common_chunks + idx) * chunk.num_tokens()) as u64;
+            let segments = encode(chunk, &EncodeOptions::new(self.level).at(self.rope, start))?;
+            Ok(EncodedChunk { level: self.level, segments })
+        };
+        let more = context.chunks.par_iter().enumerate().map(encode_one).collect::<anyhow::Result<Vec<_>>>()?;
+        encoded.truncate(context.common_chunks);
+        encoded.extend(more);
+        Ok(self.depot.put_quietly(&self.scope, &context.tokens, encoded)?.new_bytes)
+    }
+}
