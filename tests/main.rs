@@ -11,6 +11,7 @@ mod crash_recovery;
 mod deadlines;
 mod full_disk;
 mod killed_daemon;
+mod layer_order;
 mod local_plane;
 mod lossy_scope;
 mod main_job;

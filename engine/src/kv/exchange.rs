@@ -91,18 +91,19 @@ impl Sequence {
 
 /// Refuses chunks that hold another number of tokens.
 pub(crate) fn check_held(num_tokens: usize, chunks: &[KvChunk]) -> Result<()> {
-    match chunks.iter().map(KvChunk::num_tokens).sum() {
-        held if held == num_tokens => Ok(()),
-        held => Err(Error::Invalid(format!("chunks hold {held} tokens where {num_tokens} are named"))),
+    let held: usize = chunks.iter().map(KvChunk::num_tokens).sum();
+    if held != num_tokens {
+        return Err(Error::Invalid(format!("chunks hold {held} tokens where {num_tokens} are named")));
     }
+    Ok(())
 }
 
 fn check_geometry(layout: &KvLayout, chunk: &KvChunk) -> Result<()> {
     let (theirs, ours) = (chunk.geometry(), &layout.geometry);
-    match theirs == ours {
-        true => Ok(()),
-        false => Err(Error::Invalid(format!("a chunk of {theirs:?} where the model has {ours:?}"))),
+    if theirs != ours {
+        return Err(Error::Invalid(format!("a chunk of {theirs:?} where the model has {ours:?}")));
     }
+    Ok(())
 }
 
 fn planes(layout: &KvLayout) -> impl Iterator<Item = (usize, Side)> + use<> {

@@ -66,6 +66,8 @@ pub struct Request {
     pub sampling: Sampling,
     /// Tokens that end the completion, and are part of it.
     pub stop_tokens: Vec<u32>,
+    /// How many of the most probable tokens are told at each token.
+    pub top_logprobs: usize,
 }
 
 impl<'a> From<&'a Request> for RequestShape<'a> {
@@ -86,7 +88,8 @@ impl<'a> From<&'a Request> for RequestShape<'a> {
 /// let runner = Runner::new(Model::load("model".as_ref(), None)?, Settings::default());
 /// let mut prefix = Prefix::default();
 /// runner.prefill(&mut prefix, &[0, 40, 822, 298], |_| {})?;
-/// let request = Request { suffix: vec![637], max_tokens: 8, sampling: Sampling::default(), stop_tokens: vec![] };
+/// let sampling = Sampling::default();
+/// let request = Request { suffix: vec![637], max_tokens: 8, sampling, stop_tokens: vec![], top_logprobs: 0 };
 /// let report = runner.decode_group(&prefix, &[request], Sharing::On)?;
 /// println!("{:?}", report.completions[0].tokens);
 /// # use kvdepot_engine::Prefix;
