@@ -1,4 +1,5 @@
-//! An engine that computes from the front while a context comes from the back answers as it would without a depot.
+//! An engine that computes from the front while a context comes from the back, or its first layers while later ones come, answers as
+//! it would without a depot.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,5 +49,22 @@ fn a_context_that_is_not_stored_is_computed() -> anyhow::Result<()> {
     let overlapped = ask(&["--overlap", "--depot", &depot.url()])?;
     assert_eq!(overlapped["cached_tokens"], 0);
     assert_eq!(overlapped["answers"], ask(&[])?["answers"]);
+    Ok(())
+}
+
+#[test]
+fn answers_do_not_depend_on_the_order_in_which_a_context_comes() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let depot = DepotProcess::start(&dir.path().join("depot"), &[])?;
+    let by_layers = || ask(&["--order", "layers", "--depot", &depot.url()]);
+    let missed = by_layers()?;
+    assert_eq!((&missed["cached_tokens"], &missed["layers"]), (&0.into(), &Value::Null), "{missed}");
+    let text = model().join("demo/document.txt");
+    engine(&["store", "--text", &text.to_string_lossy(), "--depot", &depot.url()])?;
+    let loaded = by_layers()?;
+    assert_eq!(loaded["cached_tokens"], loaded["context_tokens"]);
+    assert!(loaded["layers"]["decoded_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{loaded}");
+    let alone = ask(&[])?;
+    assert_eq!((&loaded["answers"], &missed["answers"]), (&alone["answers"], &alone["answers"]));
     Ok(())
 }

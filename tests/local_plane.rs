@@ -4,16 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kvdepot_client::{Client, ErrorKind, FetchEvent, FetchRequest, SendOrder, Transport, TransportChoice, Wants};
-use kvdepot_codec::{Dtype, Level};
+use kvdepot_client::{ErrorKind, FetchEvent, FetchRequest, SendOrder, Transport, TransportChoice, Wants};
+use kvdepot_codec::Level;
 use kvdepot_proto::{ChunkId, Scope, data_dir::LOCAL_SOCKET};
-use kvdepot_tests::{Cli, DepotProcess, KvSource, spec_of};
-use tempfile::TempDir;
+use kvdepot_tests::{Cli, Stored, spec_of};
 use tokio::sync::{Notify, watch};
-
-/// Seven whole chunks and a short one.
-const NUM_TOKENS: usize = 2000;
-const NUM_CHUNKS: u32 = 8;
 
 const PLANES: [(TransportChoice, Transport); 4] = [
     (TransportChoice::Auto, Transport::Local),
@@ -22,48 +17,15 @@ const PLANES: [(TransportChoice, Transport); 4] = [
     (TransportChoice::Grpc, Transport::Grpc),
 ];
 
-/// A depot with one context of q3 in it.
-struct Stored {
-    dir: TempDir,
-    depot: DepotProcess,
-    source: KvSource,
-}
-
-impl Stored {
-    async fn put() -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let depot = DepotProcess::start(&dir.path().join("depot"), &[])?;
-        let stored = Self { dir, depot, source: KvSource::small(Dtype::Bf16, 51)? };
-        let chunks = stored.source.encoded(NUM_TOKENS, Level::Q3)?;
-        let client = stored.client(TransportChoice::Local).await?;
-        client.put(&stored.scope(), &stored.source.tokens(NUM_TOKENS), &chunks, |_| ()).await?;
-        Ok(stored)
-    }
-
-    async fn client(&self, transport: TransportChoice) -> kvdepot_client::Result<Client> {
-        let mut options = self.depot.connect_options();
-        options.transport = transport;
-        Client::connect(&options).await
-    }
-
-    fn scope(&self) -> Scope {
-        Scope { lossy: true, ..Scope::exact(spec_of(self.source.geometry)) }
-    }
-
-    async fn last_chunk(&self) -> anyhow::Result<ChunkId> {
-        let (client, tokens) = (self.client(TransportChoice::Auto).await?, self.source.tokens(NUM_TOKENS));
-        let found = client.matches(&self.scope(), &tokens).await?;
-        found.chunks.last().map(|chunk| chunk.id).context("stored")
-    }
-
-    fn request(&self) -> FetchRequest {
-        FetchRequest::tokens(self.scope(), self.source.tokens(NUM_TOKENS))
-    }
+async fn last_chunk(stored: &Stored) -> anyhow::Result<ChunkId> {
+    let client = stored.client(TransportChoice::Auto).await?;
+    let found = client.matches(&stored.scope(), &stored.tokens()).await?;
+    found.chunks.last().map(|chunk| chunk.id).context("stored")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_plane_brings_the_same_content() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     for order in [SendOrder::Chunks, SendOrder::BaseFirstFromBack, SendOrder::Layers] {
         for wants in [Wants::default(), Wants::new(0, 1)] {
             let request = FetchRequest { order, wants, ..stored.request() };
@@ -81,12 +43,9 @@ async fn every_plane_brings_the_same_content() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_plane_refuses_the_same() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
-    let elsewhere = FetchRequest::tokens(
-        Scope { namespace: "other".to_owned(), ..stored.scope() },
-        stored.source.tokens(NUM_TOKENS),
-    );
-    let last = stored.last_chunk().await?;
+    let stored = Stored::put(Level::Q3).await?;
+    let elsewhere = FetchRequest::tokens(Scope { namespace: "other".to_owned(), ..stored.scope() }, stored.tokens());
+    let last = last_chunk(&stored).await?;
     let exact =
         FetchRequest { scope: Some(Scope::exact(spec_of(stored.source.geometry))), ..FetchRequest::chunk(last) };
     for (choice, _) in PLANES {
@@ -102,9 +61,9 @@ async fn every_plane_refuses_the_same() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_wants_less_gets_all_that_it_still_wants() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     let client = stored.client(TransportChoice::Local).await?;
-    for first_chunk in [1, 5, NUM_CHUNKS] {
+    for first_chunk in [1, 5, Stored::NUM_CHUNKS] {
         let request = FetchRequest { order: SendOrder::ChunksFromBack, ..stored.request() };
         let (say, wants) = watch::channel(request.wants);
         let (mut wanted, mut due) = (0, 0);
@@ -127,7 +86,7 @@ async fn a_receiver_that_wants_less_gets_all_that_it_still_wants() -> anyhow::Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_is_dropped_harms_no_other() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     let client = stored.client(TransportChoice::Local).await?;
     for _ in 0..3 {
         let (begun, request) = (Arc::new(Notify::new()), stored.request());
@@ -142,13 +101,13 @@ async fn a_fetch_that_is_dropped_harms_no_other() -> anyhow::Result<()> {
         }
     }
     let fetched = client.fetch_kv(&stored.request(), |_| ()).await?;
-    assert_eq!(fetched.chunks.len(), NUM_CHUNKS as usize);
+    assert_eq!(fetched.chunks.len(), Stored::NUM_CHUNKS as usize);
     stored.depot.terminate()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_socket_a_fetch_goes_over_quic_unless_it_may_not() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     let socket = stored.depot.dir().join(LOCAL_SOCKET);
     assert_eq!(std::fs::metadata(&socket)?.permissions().mode() & 0o777, 0o600, "for its owner only");
     std::fs::remove_file(&socket)?;
@@ -161,9 +120,9 @@ async fn without_the_socket_a_fetch_goes_over_quic_unless_it_may_not() -> anyhow
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_says_which_plane_it_took() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
-    let id = stored.last_chunk().await?.to_string();
-    let out = stored.dir.path().join("out.safetensors");
+    let stored = Stored::put(Level::Q3).await?;
+    let id = last_chunk(&stored).await?.to_string();
+    let out = stored.dir().join("out.safetensors");
     for (transport, taken) in [("auto", "local"), ("local", "local"), ("quic", "quic"), ("grpc", "grpc")] {
         let cli = Cli::of(&stored.depot).with(["--transport", transport]);
         let fetched = cli.json(["get".as_ref(), id.as_ref(), out.as_os_str()])?;

@@ -4,62 +4,10 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 
-use kvdepot_client::{Client, EncodedChunk, FetchEvent, FetchRequest, SendOrder, TransportChoice, Wants};
-use kvdepot_codec::{Dtype, KvChunk, Level, SegmentKey, decode, dump::KvDump};
-use kvdepot_proto::Scope;
-use kvdepot_tests::{Cli, DepotProcess, KvSource, spec_of};
-use tempfile::TempDir;
+use kvdepot_client::{Client, FetchEvent, FetchRequest, SendOrder, TransportChoice, Wants};
+use kvdepot_codec::{Level, SegmentKey, dump::KvDump};
+use kvdepot_tests::{Cli, Stored};
 use tokio::sync::watch;
-
-/// Seven whole chunks and a short one.
-const NUM_TOKENS: usize = 2000;
-const NUM_CHUNKS: u32 = 8;
-
-/// A depot with one context of q3 in it.
-struct Stored {
-    _dir: TempDir,
-    depot: DepotProcess,
-    source: KvSource,
-    chunks: Vec<EncodedChunk>,
-}
-
-impl Stored {
-    async fn put() -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let depot = DepotProcess::start(dir.path(), &[])?;
-        let source = KvSource::small(Dtype::Bf16, 33)?;
-        let chunks = source.encoded(NUM_TOKENS, Level::Q3)?;
-        let stored = Self { _dir: dir, depot, source, chunks };
-        let client = stored.client(TransportChoice::Quic).await?;
-        client.put(&stored.scope(), &stored.source.tokens(NUM_TOKENS), &stored.chunks, |_| ()).await?;
-        Ok(stored)
-    }
-
-    async fn client(&self, transport: TransportChoice) -> kvdepot_client::Result<Client> {
-        let mut options = self.depot.connect_options();
-        options.transport = transport;
-        Client::connect(&options).await
-    }
-
-    fn scope(&self) -> Scope {
-        Scope { lossy: true, ..Scope::exact(spec_of(self.source.geometry)) }
-    }
-
-    fn request(&self) -> FetchRequest {
-        FetchRequest::tokens(self.scope(), self.source.tokens(NUM_TOKENS))
-    }
-
-    /// What the chunks decode to with their leading quality layers.
-    fn decoded(&self, qualities: u8) -> anyhow::Result<Vec<KvChunk>> {
-        let whole = self.source.chunks(NUM_TOKENS)?;
-        let decode_one = |(chunk, like): (&EncodedChunk, &KvChunk)| {
-            let leading = chunk.segments.iter().filter(|segment| segment.key.quality < qualities);
-            let segments = leading.map(|segment| segment.bytes.as_slice());
-            Ok(decode(self.source.geometry, like.num_tokens(), segments)?)
-        };
-        self.chunks.iter().zip(&whole).map(decode_one).collect()
-    }
-}
 
 /// Segments in the order in which they came: chunk, and key.
 type Arrived = Vec<(u32, SegmentKey)>;
@@ -91,7 +39,7 @@ async fn steered(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leading_quality_layers_come_alone_and_decode_over_either_plane() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     for transport in [TransportChoice::Quic, TransportChoice::Grpc] {
         let client = stored.client(transport).await?;
         let mut payload_bytes = Vec::new();
@@ -108,15 +56,15 @@ async fn leading_quality_layers_come_alone_and_decode_over_either_plane() -> any
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_fetches_leading_quality_layers_and_refuses_a_number_that_no_level_has() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     let client = stored.client(TransportChoice::Quic).await?;
-    let id = client.matches(&stored.scope(), &stored.source.tokens(NUM_TOKENS)).await?.chunks[7].id.to_string();
-    let out = stored._dir.path().join("base.safetensors");
+    let id = client.matches(&stored.scope(), &stored.tokens()).await?.chunks[7].id.to_string();
+    let out = stored.dir().join("base.safetensors");
     let cli = Cli::of(&stored.depot);
     let get = |qualities: &str| {
         ["get", "--qualities", qualities, &id].map(OsString::from).into_iter().chain([out.clone().into()])
     };
-    assert_eq!(cli.json(get("1"))?["tokens"], NUM_TOKENS);
+    assert_eq!(cli.json(get("1"))?["tokens"], Stored::NUM_TOKENS);
     let bytes = std::fs::read(&out)?;
     let base = KvDump::parse(&bytes)?;
     for (start, chunk) in (0..).step_by(256).zip(stored.decoded(1)?) {
@@ -136,7 +84,7 @@ async fn the_command_fetches_leading_quality_layers_and_refuses_a_number_that_no
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_order_brings_every_segment_once() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     let client = stored.client(TransportChoice::Quic).await?;
     let all: usize = stored.chunks.iter().map(|chunk| chunk.segments.len()).sum();
     for order in [SendOrder::Chunks, SendOrder::ChunksFromBack, SendOrder::BaseFirstFromBack, SendOrder::Layers] {
@@ -152,11 +100,11 @@ async fn every_order_brings_every_segment_once() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_wants_less_gets_what_it_still_wants_and_the_connection_stays_good() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     let client = stored.client(TransportChoice::Quic).await?;
     let per_chunk = stored.chunks[0].segments.len();
     for order in [SendOrder::ChunksFromBack, SendOrder::BaseFirstFromBack, SendOrder::Layers] {
-        for first_chunk in [1, 5, NUM_CHUNKS] {
+        for first_chunk in [1, 5, Stored::NUM_CHUNKS] {
             let request = FetchRequest { order, ..stored.request() };
             let mut manifests = 0;
             let arrived = steered(&client, &request, |chunk_idx| {
@@ -166,7 +114,7 @@ async fn a_receiver_that_wants_less_gets_what_it_still_wants_and_the_connection_
             let arrived = arrived.await?;
             assert_eq!(manifests, 1);
             let wanted = arrived.iter().filter(|(chunk_idx, _)| *chunk_idx >= first_chunk).count();
-            assert_eq!(wanted, per_chunk * (NUM_CHUNKS - first_chunk) as usize, "{order:?} from {first_chunk}");
+            assert_eq!(wanted, per_chunk * (Stored::NUM_CHUNKS - first_chunk) as usize, "{order:?} from {first_chunk}");
         }
         let fetched = client.fetch_kv(&FetchRequest { order, ..stored.request() }, |_| ()).await?;
         assert!(fetched.chunks == stored.decoded(3)?, "{order:?}");
@@ -176,7 +124,7 @@ async fn a_receiver_that_wants_less_gets_what_it_still_wants_and_the_connection_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refinements_stop_where_the_receiver_says() -> anyhow::Result<()> {
-    let stored = Stored::put().await?;
+    let stored = Stored::put(Level::Q3).await?;
     let client = stored.client(TransportChoice::Quic).await?;
     let request = FetchRequest { order: SendOrder::BaseFirstFromBack, ..stored.request() };
     let arrived = steered(&client, &request, |chunk_idx| chunk_idx.map(|_| Wants::new(0, 1))).await?;

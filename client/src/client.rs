@@ -48,6 +48,14 @@ impl Client {
         Usage::ask(&self.control).await
     }
 
+    /// Tokens per chunk in this depot, at least 1; it is asked for them at most once.
+    ///
+    /// # Errors
+    /// `Unavailable` when the depot does not answer.
+    pub async fn chunk_tokens(&self) -> Result<usize> {
+        Ok(self.data_plane.known().await?.chunk_tokens.max(1))
+    }
+
     /// Finds the longest stored prefix of `tokens` in one round trip.
     ///
     /// # Errors

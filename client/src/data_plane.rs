@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,11 +13,15 @@ use crate::{
 
 /// The QUIC connections to one depot. A transfer has a connection to itself; one that ends early takes its connection
 /// with it, so that nothing of it can reach the next.
+///
+/// What the depot says of itself is asked once: where its planes are, and which certificate it shows. A transfer that
+/// breaks forgets it, since that is how a daemon shows that it was restarted: `STREAM.md`, "Resume".
 pub(crate) struct DataPlane {
     control: Control,
     choice: TransportChoice,
     resume_within: Duration,
     address: Option<SocketAddr>,
+    known: Mutex<Option<Arc<Usage>>>,
     idle: Mutex<Vec<quic::Connection>>,
     avoid_until: Mutex<Option<Instant>>,
 }
@@ -43,12 +47,39 @@ impl DataPlane {
         if choice != TransportChoice::Grpc {
             quic::warm_up();
         }
-        Self { control, choice, resume_within, address, idle: Mutex::default(), avoid_until: Mutex::default() }
+        Self {
+            control,
+            choice,
+            resume_within,
+            address,
+            known: Mutex::default(),
+            idle: Mutex::default(),
+            avoid_until: Mutex::default(),
+        }
     }
 
     /// The tries of a transfer.
     pub(crate) fn retries(&self) -> Retries {
-        Retries::new(self.resume_within)
+        Retries::new(self.resume_within, lock(&self.known).is_some())
+    }
+
+    /// What the depot said of itself when it was asked last.
+    pub(crate) async fn known(&self) -> Result<Arc<Usage>> {
+        if let Some(known) = &*lock(&self.known) {
+            return Ok(Arc::clone(known));
+        }
+        let known = Arc::new(Usage::ask(&self.control).await?);
+        *lock(&self.known) = Some(Arc::clone(&known));
+        Ok(known)
+    }
+
+    /// Takes note of how a transfer went: what was known when one broke may be of a daemon that is gone.
+    pub(crate) fn learn_from<T>(&self, outcome: Result<T>) -> Result<T> {
+        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+            lock(&self.known).take();
+            lock(&self.idle).clear();
+        }
+        outcome
     }
 
     /// A connection for one fetch through shared memory, where the depot's place and the caller's choice allow one.
@@ -66,25 +97,24 @@ impl DataPlane {
     }
 
     async fn open_local(&self) -> Result<local::Connection> {
-        let announced = Usage::ask(&self.control).await?.local_plane;
+        let known = self.known().await?;
         let elsewhere = || Error::new(ErrorKind::Unavailable, "the depot is not on this host");
-        local::Connection::open(&announced.ok_or_else(elsewhere)?, self.control.timeout()).await
+        local::Connection::open(known.local_plane.as_ref().ok_or_else(elsewhere)?, self.control.timeout()).await
     }
 
-    /// Finds the way for one transfer over a network. The control plane is asked where QUIC is, which certificate it shows, and how
-    /// long the daemon has been up: a connection to the daemon before a restart looks open until it times out.
+    /// Finds the way for one transfer over a network: a connection that is open, or a new one. One to the daemon before a restart
+    /// looks open until it times out; [`Self::watched`] finds out.
     pub(crate) async fn route(&self) -> Result<Route> {
         if self.choice == TransportChoice::Grpc || lock(&self.avoid_until).is_some_and(|until| Instant::now() < until) {
             return Ok(Route::Grpc);
         }
-        let asked = Instant::now();
-        let usage = Usage::ask(&self.control).await?;
         while let Some(connection) = self.take_idle() {
-            if connection.is_open() && !is_from_before(&connection, asked, &usage) {
+            if connection.is_open() {
                 return Ok(Route::Quic(connection));
             }
         }
-        match self.open(&usage).await {
+        let known = self.known().await?;
+        match self.open(&known).await {
             Err(error) if self.choice != TransportChoice::Quic && error.kind() == ErrorKind::Unavailable => {
                 tracing::warn!(%error, "QUIC does not get through, using gRPC");
                 *lock(&self.avoid_until) = Instant::now().checked_add(Self::AVOID);

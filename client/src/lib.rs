@@ -4,6 +4,7 @@
 //! - [`Client::matches`]: how much of a token sequence is stored. A miss is an answer.
 //! - [`Client::fetch`], [`Client::fetch_kv`]: the stored KV, as verified segments or decoded.
 //! - [`Client::load_from_both_ends`]: the same into an [`Engine`], which computes meanwhile what is sooner computed.
+//! - [`Client::fetch_layers`]: the same layer by layer, for an engine that runs its first layers while later ones come.
 //! - [`Client::prefetch`]: the same in the background, for an engine that is busy meanwhile.
 //! - [`Client::put`]: stores encoded chunks; only what the depot lacks is sent.
 //! - [`Client::usage`], [`Client::contexts`], [`Client::inspect`], [`Client::stat`], [`Client::delete`]: what is in there.
@@ -35,6 +36,7 @@ mod data_plane;
 mod fetch;
 pub mod files;
 mod id_prefix;
+mod layers;
 mod local;
 mod put;
 mod quic;
@@ -51,5 +53,6 @@ pub use fetch::{FetchEvent, FetchProgress, FetchReport, FetchRequest, FetchTarge
 pub use id_prefix::IdPrefix;
 pub use kvdepot_proto::stream::{SendOrder, Wants};
 pub use kvdepot_proto::{Error, ErrorKind, Result};
+pub use layers::{ArrivingLayers, LayersReport};
 pub use put::{EncodedChunk, PutProgress, PutReport};
 pub use usage::Usage;

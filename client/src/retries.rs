@@ -8,6 +8,8 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(crate) struct Retries {
     within: Duration,
+    /// The next try goes to where the depot was found before.
+    may_be_outdated: bool,
     broken_since: Option<Instant>,
     pause: Duration,
     count: u32,
@@ -17,13 +19,15 @@ impl Retries {
     const FIRST_PAUSE: Duration = Duration::from_millis(50);
     const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-    /// Tries for as long as a transfer has not been broken longer than `within`.
-    pub(crate) fn new(within: Duration) -> Self {
-        Self { within, broken_since: None, pause: Self::FIRST_PAUSE, count: 0 }
+    /// Tries for as long as a transfer has not been broken longer than `within`; and once more at once, whatever that is, where
+    /// the first try brought nothing and went to a daemon that was found before: it may have been restarted since.
+    pub(crate) fn new(within: Duration, was_found_before: bool) -> Self {
+        Self { within, may_be_outdated: was_found_before, broken_since: None, pause: Self::FIRST_PAUSE, count: 0 }
     }
 
     /// Takes note that the transfer came further since it was tried last.
     pub(crate) fn progressed(&mut self) {
+        self.may_be_outdated = false;
         self.broken_since = None;
         self.pause = Self::FIRST_PAUSE;
     }
@@ -35,6 +39,10 @@ impl Retries {
     pub(crate) fn pause_after(&mut self, error: Error, now: Instant) -> Result<Duration> {
         if error.kind() != ErrorKind::Unavailable {
             return Err(error);
+        }
+        if std::mem::take(&mut self.may_be_outdated) {
+            tracing::debug!(%error, "the depot is looked for anew");
+            return Ok(Duration::ZERO);
         }
         let broken = now.saturating_duration_since(*self.broken_since.get_or_insert(now));
         if broken + self.pause > self.within {
@@ -75,7 +83,7 @@ mod tests {
 
     #[test]
     fn pauses_double_and_end_with_the_time() {
-        let mut retries = Retries::new(Duration::from_secs(10));
+        let mut retries = Retries::new(Duration::from_secs(10), false);
         let now = Instant::now();
         let (first, error) = pauses(&mut retries, now);
         assert_eq!(first, [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000]);
@@ -85,11 +93,20 @@ mod tests {
     }
 
     #[test]
+    fn a_depot_that_was_found_before_is_looked_for_anew_at_once_and_once() {
+        let mut retries = Retries::new(Duration::ZERO, true);
+        assert_eq!(pauses(&mut retries, Instant::now()), (vec![0], broken()));
+        let mut retries = Retries::new(Duration::ZERO, true);
+        retries.progressed();
+        assert_eq!(pauses(&mut retries, Instant::now()), (vec![], broken()), "it was there");
+    }
+
+    #[test]
     fn nothing_is_tried_again_where_that_is_not_wanted_or_of_no_use() {
-        let error = Retries::new(Duration::ZERO).pause_after(broken(), Instant::now());
+        let error = Retries::new(Duration::ZERO, false).pause_after(broken(), Instant::now());
         assert_eq!(error, Err(broken()));
         let corrupt = Error::new(ErrorKind::Corrupt, "a segment");
-        let error = Retries::new(Duration::MAX).pause_after(corrupt.clone(), Instant::now());
+        let error = Retries::new(Duration::MAX, true).pause_after(corrupt.clone(), Instant::now());
         assert_eq!(error, Err(corrupt));
     }
 }

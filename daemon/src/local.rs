@@ -98,7 +98,10 @@ async fn answer(
 async fn request(reader: &mut FrameReader, token: &[u8]) -> Result<v1::FetchRequest> {
     match reader.next().await? {
         Some(Frame::Hello(hello)) if hello.token == token => {}
-        Some(Frame::Hello(_)) => return Err(Error::new(ErrorKind::Denied, "not the token of this daemon")),
+        Some(Frame::Hello(_)) => {
+            let message = "not the token of this daemon: ask the control plane for it";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         other => return Err(unexpected(other.as_ref(), "a greeting")),
     }
     match reader.next().await? {

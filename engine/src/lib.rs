@@ -6,7 +6,7 @@
 //!
 //! - [`Model`]: a directory's weights, loaded and packed; [`ModelConfig`]: its shape.
 //! - [`Runner`]: prefill into a [`Prefix`], export and import of its KV, groups of [`Request`]s decoded over it, the
-//!   [`Logits`] of a given continuation, and whole batches.
+//!   [`Logits`] of a given continuation, and whole batches; a prefix whose KV comes layer by layer ([`LayerFeed`]).
 //! - [`plan`]: what the requests of a batch share, and the order in which they run.
 //! - [`Sampling`]: how tokens are chosen; [`TextCodec`]: text to tokens and back.
 //!
@@ -34,8 +34,8 @@ pub use kv::KvPool;
 pub use model::Model;
 pub use precision::Precision;
 pub use runner::{
-    Arrival, BatchObserver, BatchReport, Completion, Computed, Ended, FinishReason, GroupReport, KvSource, Load,
-    LoadedChunk, Logits, NoSource, Online, Pace, Prefix, Progress, Request, Runner, Settings, Sharing,
+    Arrival, BatchObserver, BatchReport, Completion, Computed, Ended, FinishReason, GroupReport, KvSource, LayerFeed,
+    Load, LoadedChunk, Logits, NoSource, Online, Pace, Prefix, Progress, Request, Runner, Settings, Sharing,
 };
 pub use sample::{Choice, Sampling};
 pub use simd::PAGE_TOKENS;

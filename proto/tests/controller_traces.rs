@@ -11,6 +11,8 @@ use kvdepot_proto::{ChunkContent, SegmentEntry};
 
 /// Seconds of a step of the simulation.
 const STEP: f64 = 1e-3;
+/// Tokens of a step before the manifest has come.
+const AHEAD_TOKENS: u64 = 16;
 /// Tokens of a chunk.
 const CHUNK_TOKENS: u32 = 256;
 /// Bytes of KV of a token: Llama 3.1 8B in bf16.
@@ -168,6 +170,41 @@ impl Decoder {
     }
 }
 
+/// Computes from the front: in short steps while it does not know of any chunk, then chunk by chunk.
+#[derive(Default)]
+struct SimulatedEngine {
+    held_tokens: u64,
+    /// Up to which token it computes, and when it is done.
+    step: Option<(u64, f64)>,
+}
+
+impl SimulatedEngine {
+    fn begin(&mut self, now: f64, end: u64, costs: EngineCosts) {
+        self.step = Some((end, now + costs.compute_secs(self.held_tokens, end - self.held_tokens)));
+    }
+
+    /// Whether it is at work on what it began before the manifest came.
+    fn is_ahead(&mut self, now: f64, link: &Link, costs: EngineCosts, all_tokens: u64) -> bool {
+        if let Some((end, _)) = self.step.take_if(|(_, at)| *at <= now) {
+            self.held_tokens = end;
+        }
+        let is_unanswered = now < link.round_trip && self.held_tokens < all_tokens;
+        if is_unanswered && self.step.is_none() && costs.secs_per_token.is_finite() {
+            self.begin(now, all_tokens.min(self.held_tokens + AHEAD_TOKENS), costs);
+        }
+        let is_short = self.step.is_some_and(|(end, _)| !end.is_multiple_of(CHUNK_TOKENS.into()));
+        is_unanswered || is_short
+    }
+
+    fn computed(&self, loads: &[ChunkLoad]) -> usize {
+        loads.len().min((self.held_tokens / u64::from(CHUNK_TOKENS)) as usize)
+    }
+
+    fn ahead_tokens(&self) -> u64 {
+        self.held_tokens % u64::from(CHUNK_TOKENS)
+    }
+}
+
 /// Runs a fetch: depot, link, receiver and engine, a millisecond at a time.
 fn simulate(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, goal: Goal) -> Outcome {
     let mut wire = Wire::new(link, chunks, goal);
@@ -175,8 +212,8 @@ fn simulate(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, goal: Goal
     let mut arrivals = Arrivals::default();
     let mut wants = Wants::new(0, goal.qualities);
     let mut decoder = Decoder::default();
-    // When the engine has computed the next chunk.
-    let (mut computed, mut computed_at) = (0, None::<f64>);
+    let all_tokens = chunks.len() as u64 * u64::from(CHUNK_TOKENS);
+    let mut engine = SimulatedEngine::default();
     for now in (0u64..).map(|step| step as f64 * STEP) {
         assert!(now < 120.0, "{}: a fetch that does not end", link.name);
         let elapsed = Duration::from_secs_f64(now);
@@ -188,20 +225,22 @@ fn simulate(link: &Link, chunks: &[ChunkContent], costs: EngineCosts, goal: Goal
             load.arrived_bytes[quality] = (load.arrived_bytes[quality] + bytes + 8).min(load.quality_bytes[quality]);
             arrivals.record(elapsed, bytes);
         }
-        if computed_at.take_if(|at| *at <= now).is_some() {
-            computed += 1;
+        if engine.is_ahead(now, link, costs, all_tokens) {
+            continue;
         }
+        let computed = engine.computed(&loads);
         decoder.step(now, &mut loads, computed, goal, costs);
-        let (bytes_per_sec, is_computing) = (arrivals.bytes_per_sec(elapsed), computed_at.is_some());
-        let decision = decide(&State { elapsed, chunks: &loads, computed, is_computing, bytes_per_sec, costs, goal });
+        let (bytes_per_sec, is_computing) = (arrivals.bytes_per_sec(elapsed), engine.step.is_some());
+        let ahead_tokens = engine.ahead_tokens();
+        let state = State { elapsed, chunks: &loads, computed, ahead_tokens, is_computing, bytes_per_sec, costs, goal };
+        let decision = decide(&state);
         if decision.wants != wants {
             wants = decision.wants;
             wire.back.push_back((now + link.round_trip / 2.0, wants));
         }
         match decision.engine {
             EngineStep::Compute if !is_computing => {
-                let start = computed as u64 * u64::from(CHUNK_TOKENS);
-                computed_at = Some(now + costs.compute_secs(start, CHUNK_TOKENS.into()));
+                engine.begin(now, (computed as u64 + 1) * u64::from(CHUNK_TOKENS), costs);
             }
             EngineStep::Finish => return outcome(now, &loads, computed),
             _ => {}

@@ -32,7 +32,7 @@ pub(super) struct Contents<K> {
     pub(super) decoded: Decoded,
     /// Nothing more comes.
     pub(super) has_ended: bool,
-    /// Nothing more is decoded.
+    /// Nothing more is looked at or decoded.
     is_closed: bool,
     /// Why the transfer ended early.
     pub(super) failure: Option<String>,
@@ -71,6 +71,7 @@ impl<K> Board<K> {
 
     pub(super) fn take(&self, event: FetchEvent<'_>) {
         self.change(|contents| match event {
+            _ if contents.is_closed => {}
             FetchEvent::Manifest(manifest) => contents.begin(manifest),
             FetchEvent::Segment(segment) => contents.add(segment, self.started.elapsed()),
         });
@@ -84,14 +85,19 @@ impl<K> Board<K> {
         });
     }
 
-    /// Nothing more is decoded but what has begun.
+    /// Nothing more is looked at, and nothing more decoded but what has begun.
     pub(super) fn close(&self) {
-        self.change(|contents| contents.is_closed = true);
+        self.change(Contents::close);
+    }
+
+    /// Whether the manifest has come, or never will.
+    pub(super) fn has_begun(&self) -> bool {
+        self.lock().has_begun()
     }
 
     /// Waits until the manifest has come, or never will.
     pub(super) fn wait_for_manifest(&self) -> MutexGuard<'_, Contents<K>> {
-        self.wait_while(|contents| contents.geometry.is_none() && !contents.has_ended)
+        self.wait_while(|contents| !contents.has_begun())
     }
 
     /// Waits for something to change, for at most so long.
@@ -143,6 +149,15 @@ impl<K> Contents<K> {
             is_closed: false,
             failure: None,
         }
+    }
+
+    /// Nothing more is looked at: what the engine has made of it stays true.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    fn has_begun(&self) -> bool {
+        self.geometry.is_some() || self.has_ended
     }
 
     /// Whether something is decoded, or waits for it.

@@ -29,7 +29,7 @@ pub trait Engine {
     /// Why it could not go on.
     type Error: From<Error>;
 
-    /// What computing takes, where that is known; else it is measured on the first tokens.
+    /// What computing takes, where that is known; else it is measured.
     fn costs(&self) -> Option<EngineCosts>;
 
     /// Computes the KV of the tokens after those it holds, up to the `end`-th of the context.
@@ -44,8 +44,11 @@ pub trait Engine {
     /// Its own; the fetch then ends with them.
     fn append(&mut self, num_tokens: usize, kv: Self::Kv) -> Result<(), Self::Error>;
 
-    /// Drops all that it holds: less than a chunk, computed to find out what that takes.
-    fn restart(&mut self);
+    /// Keeps the first `num_tokens` of the tokens that it holds: those after them come from the depot.
+    ///
+    /// # Errors
+    /// Its own; the fetch then ends with them.
+    fn truncate(&mut self, num_tokens: usize) -> Result<(), Self::Error>;
 }
 
 /// Turns segments into what an engine takes, beside it on another thread.
@@ -85,7 +88,7 @@ pub struct BothEnds<'a> {
 
 impl Client {
     /// Brings the longest stored prefix of a context into `engine`, which computes from its front what has not come from its
-    /// back, and blocks meanwhile. A transfer that fails is not an error: the engine computes up to what has come, and the
+    /// back, and blocks meanwhile. The engine begins before the depot has answered, so that it may end up with more than is stored. A transfer that fails is not an error: the engine computes up to what has come, and the
     /// report says why. Over gRPC chunks come from the front, so that the engine mostly waits.
     ///
     /// What is under way when the prefix is complete is taken back on `runtime` after the call.
@@ -111,7 +114,7 @@ impl Client {
         runtime.spawn(fetch(self.clone(), what, 0, Arc::clone(&board), wants));
         std::thread::scope(|threads| {
             let decoding = threads.spawn(|| decoding::run(&board, decoder));
-            let met = EngineEnd::new(engine, &board, &say).meet();
+            let met = EngineEnd::new(engine, &board, &say, what.tokens.len()).meet();
             board.close();
             say.send_replace(Wants::new(u32::MAX, 0));
             let panicked = |_| Error::new(crate::ErrorKind::Internal, "the decoder of a chunk panicked");

@@ -101,10 +101,10 @@ pub(super) fn finish<E: Engine>(engine: &mut E, board: &Board<E::Kv>, met: Met) 
 }
 
 fn computed<'a>(loads: &'a [ChunkLoad], met: &'a Met) -> impl Iterator<Item = ChunkReport> + 'a {
-    loads.iter().zip(&met.computed).map(|(load, reason)| ChunkReport {
+    loads.iter().zip(&met.computed).map(|(load, why)| ChunkReport {
         tokens: load.num_tokens,
         fate: ChunkFate::Computed,
-        why: words(*reason),
+        why: why.clone(),
     })
 }
 

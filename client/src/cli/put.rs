@@ -56,7 +56,7 @@ impl PutArgs {
         let tokens = input::dump_tokens(self.tokens.as_deref(), dump.metadata())?;
         let spec = input::dump_spec(self.spec.as_deref(), dump.metadata())?;
         check(&dump, &tokens, &spec)?;
-        let chunk_tokens = client.usage().await?.chunk_tokens.max(1);
+        let chunk_tokens = client.chunk_tokens().await?;
         let started = Instant::now();
         let rope = || Rope::try_from(&spec.rope);
         let chunks = encode(&ChunkEncoder::new(&dump, self.level, chunk_tokens, rope)?)?;

@@ -169,7 +169,8 @@ impl Client {
         loop {
             delivery.adjust(*wants.borrow_and_update());
             let segments_before = delivery.segments();
-            let Err(error) = self.fetch_once(&mut delivery, &mut wants).await else { break };
+            let fetched = self.fetch_once(&mut delivery, &mut wants).await;
+            let Err(error) = self.data_plane.learn_from(fetched) else { break };
             if delivery.is_refused() {
                 return Err(error);
             }

@@ -77,7 +77,8 @@ impl Client {
         let mut sending = Sending::new(chunks, &mut progress);
         let mut retries = self.data_plane.retries();
         loop {
-            match self.put_once(scope, &announce, &mut sending).await {
+            let put = self.put_once(scope, &announce, &mut sending).await;
+            match self.data_plane.learn_from(put) {
                 Ok((ack, transport)) => return sending.report(ack, transport),
                 Err(error) => tokio::time::sleep(retries.pause_after(error, Instant::now())?).await,
             }

@@ -122,7 +122,7 @@ async fn without_the_token_nothing_is_told() {
     for token in [&b""[..], &TOKEN[1..], b"another"] {
         let mut peer = plane.peer().await;
         peer.say(Frame::Hello(v1::Hello { token: token.to_vec() })).await;
-        assert_eq!(peer.failure().await.kind(), ErrorKind::Denied);
+        assert_eq!(peer.failure().await.kind(), ErrorKind::Unavailable);
         assert_eq!(peer.reader.next().await.unwrap(), None, "the connection is closed");
     }
     let mut hasty = plane.peer().await;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use super::depot::DepotArgs;
 use super::engine::{Engine, EngineArgs, millis};
-use super::fetch_report::FetchReport;
+use super::fetch_report::{FetchReport, LayersTimes};
 use super::report::Outcome;
 use super::scope::ScopeArgs;
 
@@ -37,8 +37,11 @@ pub(super) struct AskArgs {
     #[arg(long)]
     lossy: bool,
     /// Compute the shared text from its beginning while its end comes from the depot, until the two meet
-    #[arg(long)]
+    #[arg(long, conflicts_with = "order")]
     overlap: bool,
+    /// In which order the shared text's KV comes from the depot
+    #[arg(long, value_enum, default_value_t = OrderArg::Chunks)]
+    order: OrderArg,
     #[command(flatten)]
     goal: GoalArgs,
     /// Say of each chunk whether it was computed or loaded, and why
@@ -69,6 +72,14 @@ impl GoalArgs {
             deadline: self.deadline_ms.map(Duration::from_millis),
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OrderArg {
+    /// All of it before anything is computed
+    Chunks,
+    /// Layer by layer: the model's first layers compute the first request's suffix while later ones come
+    Layers,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -105,6 +116,9 @@ pub(super) struct Answers {
     /// What each chunk came to be while loading and computing overlapped, with --explain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fetch: Option<FetchReport>,
+    /// How the context came, where that was layer by layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) layers: Option<LayersTimes>,
     pub(super) answers: Vec<Answer>,
 }
 
@@ -132,12 +146,20 @@ impl AskArgs {
             Some(from) if self.overlap => {
                 Context::obtain_from_both_ends(&engine.runner, from, &tokens, self.goal.goal())?
             }
+            Some(from) if self.order == OrderArg::Layers => {
+                Context::obtain_layerwise(&engine.runner, from, &tokens, &requests[0].suffix)?
+            }
             _ => Context::obtain(&engine.runner, from, &tokens)?,
         };
         let fetch = context.fetch.take().filter(|_| self.explain).map(FetchReport::from);
-        let first = Request { max_tokens: 1, ..requests[0].clone() };
-        engine.runner.decode_group(&context.prefix, &[first], Sharing::Off)?;
-        let ttft = started.elapsed();
+        let ttft = match context.ttft {
+            Some(ttft) => ttft,
+            None => {
+                let first = Request { max_tokens: 1, ..requests[0].clone() };
+                engine.runner.decode_group(&context.prefix, &[first], Sharing::Off)?;
+                started.elapsed()
+            }
+        };
         let report = engine.runner.decode_group(&context.prefix, &requests, self.sharing.into())?;
         Ok(Answers { fetch, ..answers(&engine, &asked, &context, ttft, &report)? })
     }
@@ -185,6 +207,7 @@ fn answers(
         ttft_ms: millis(ttft),
         decode_tokens_per_sec: report.decode.tokens_per_sec(),
         fetch: None,
+        layers: context.layers.map(LayersTimes::from),
         answers: asked.iter().zip(&report.completions).map(answer).collect::<anyhow::Result<_>>()?,
     })
 }
@@ -216,6 +239,7 @@ impl fmt::Display for Answers {
             writeln!(f, "{id}: {text:?}")?;
         }
         self.fetch.iter().try_for_each(|fetch| writeln!(f, "{fetch}"))?;
+        self.layers.iter().try_for_each(|layers| writeln!(f, "{layers}"))?;
         write!(
             f,
             "{} of {} context tokens from the depot; first token after {:.0} ms; {:.0} tokens/s decoded",

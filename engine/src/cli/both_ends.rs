@@ -1,8 +1,8 @@
-//! The engine of this machine, as the client's fetch from both ends sees it.
+//! Where client and engine meet: a fetch from both ends, and one layer by layer.
 
-use kvdepot_client::Engine;
+use kvdepot_client::{ArrivingLayers, Engine};
 use kvdepot_codec::KvChunk;
-use kvdepot_engine::{Prefix, Runner};
+use kvdepot_engine::{LayerFeed, Prefix, Runner};
 use kvdepot_proto::stream::EngineCosts;
 
 /// A runner, and the prefix that is put together in its pages.
@@ -32,7 +32,18 @@ impl Engine for RunnerEnd<'_> {
         Ok(())
     }
 
-    fn restart(&mut self) {
-        self.prefix = Prefix::default();
+    fn truncate(&mut self, num_tokens: usize) -> anyhow::Result<()> {
+        Ok(self.runner.truncate(&mut self.prefix, num_tokens)?)
+    }
+}
+
+/// Layers as the client gives them.
+pub(super) struct Layers(pub(super) ArrivingLayers);
+
+impl LayerFeed for Layers {
+    type Error = anyhow::Error;
+
+    fn layer(&mut self, layer: usize) -> anyhow::Result<&[KvChunk]> {
+        Ok(self.0.layer(layer)?)
     }
 }

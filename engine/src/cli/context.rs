@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kvdepot_client::BothEndsReport;
+use kvdepot_client::{BothEndsReport, LayersReport};
 use kvdepot_engine::{Prefix, Runner};
 use kvdepot_proto::Scope;
 use kvdepot_proto::stream::Goal;
@@ -21,6 +21,10 @@ pub(super) struct Context {
     pub(super) payload_bytes: u64,
     /// What each chunk came to be, where the two overlapped.
     pub(super) fetch: Option<BothEndsReport>,
+    /// How it came, where that was layer by layer.
+    pub(super) layers: Option<LayersReport>,
+    /// From asking the depot until the first logits, where they were computed meanwhile.
+    pub(super) ttft: Option<Duration>,
     /// From asking the depot until the last token's KV lay in pages.
     pub(super) elapsed: Duration,
 }
@@ -43,8 +47,43 @@ impl Context {
             miss_reason: report.failure.clone(),
             payload_bytes: report.payload_bytes,
             fetch: Some(report),
+            layers: None,
+            ttft: None,
             elapsed: started.elapsed(),
         })
+    }
+
+    /// As [`Self::obtain`], but computes the first tokens of `suffix` while layers of the stored prefix come. Whatever keeps it from
+    /// coming, everything is computed then.
+    pub(super) fn obtain_layerwise(
+        runner: &Runner,
+        (depot, scope): (&Depot, &Scope),
+        tokens: &[u32],
+        suffix: &[u32],
+    ) -> anyhow::Result<Self> {
+        if suffix.is_empty() {
+            return Self::obtain(runner, Some((depot, scope)), tokens);
+        }
+        let started = Instant::now();
+        match depot.load_layerwise(runner, (scope, tokens), suffix) {
+            Ok(loaded) => Ok(Self {
+                cached_tokens: loaded.matched_tokens,
+                miss_reason: None,
+                payload_bytes: loaded.report.payload_bytes,
+                fetch: None,
+                layers: Some(loaded.report),
+                ttft: Some(loaded.ttft),
+                elapsed: started.elapsed(),
+                prefix: loaded.prefix,
+            }),
+            Err(error) => match error.downcast::<kvdepot_client::Error>() {
+                Ok(missed) => {
+                    let context = Self::obtain(runner, None, tokens)?;
+                    Ok(Self { miss_reason: Some(missed.to_string()), elapsed: started.elapsed(), ..context })
+                }
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// Brings `tokens` into pages: what `depot` has is loaded, the rest is computed.
@@ -67,6 +106,8 @@ impl Context {
             miss_reason: loaded.miss_reason,
             payload_bytes: loaded.payload_bytes,
             fetch: None,
+            layers: None,
+            ttft: None,
             elapsed: started.elapsed(),
         })
     }

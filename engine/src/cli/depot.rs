@@ -1,12 +1,12 @@
 //! The engine's way to the depot: prefixes come from it, and go to it.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kvdepot_client::{
-    BothEnds, BothEndsReport, Client, ConnectOptions, CpuDecoder, EncodedChunk, FetchRequest, FetchedKv, Match,
-    Prefetch, PutReport,
+    BothEnds, BothEndsReport, Client, ConnectOptions, CpuDecoder, EncodedChunk, FetchRequest, FetchedKv, LayersReport,
+    Match, Prefetch, PutReport,
 };
 use kvdepot_codec::{EncodeOptions, Level, encode};
 use kvdepot_engine::{Prefix, Runner};
@@ -15,7 +15,7 @@ use kvdepot_proto::{ErrorKind, Scope};
 use rayon::prelude::*;
 use tokio::runtime::Runtime;
 
-use super::both_ends::RunnerEnd;
+use super::both_ends::{Layers, RunnerEnd};
 use super::progress;
 
 /// How many contexts a depot is asked about at a time.
@@ -47,6 +47,17 @@ pub(super) struct Loaded {
     pub(super) payload_bytes: u64,
     /// Why not everything matched.
     pub(super) miss_reason: Option<String>,
+}
+
+/// What came of a prefix whose first layers were used while later ones came.
+pub(super) struct LoadedLayers {
+    /// All tokens that were asked for.
+    pub(super) prefix: Prefix,
+    /// Those that came from the depot.
+    pub(super) matched_tokens: usize,
+    /// From asking until the logits after the suffix were there.
+    pub(super) ttft: Duration,
+    pub(super) report: LayersReport,
 }
 
 impl DepotArgs {
@@ -108,6 +119,27 @@ impl Depot {
         Ok((end.prefix, report))
     }
 
+    /// Brings the longest stored prefix of `tokens` into pages layer by layer, and computes the rest of them and `suffix`, which is
+    /// not empty, meanwhile; gives the KV of `tokens`.
+    pub(super) fn load_layerwise(
+        &self,
+        runner: &Runner,
+        (scope, tokens): (&Scope, &[u32]),
+        suffix: &[u32],
+    ) -> anyhow::Result<LoadedLayers> {
+        let started = Instant::now();
+        let mut layers = Layers(self.client.fetch_layers(self.runtime.handle(), scope, tokens)?);
+        let matched_tokens = layers.0.manifest().end_token();
+        if matched_tokens == 0 {
+            return Err(kvdepot_client::Error::new(ErrorKind::NotFound, "nothing of the context is stored").into());
+        }
+        let (stored, rest) = tokens.split_at(matched_tokens);
+        let (mut prefix, _) = runner.continue_layerwise(stored, &[rest, suffix].concat(), &mut layers)?;
+        let ttft = started.elapsed();
+        runner.truncate(&mut prefix, tokens.len())?;
+        Ok(LoadedLayers { prefix, matched_tokens, ttft, report: layers.0.report() })
+    }
+
     /// How much of each context is stored, and in chunks of how many tokens; that is kept for so long.
     pub(super) fn matches(
         &self,
@@ -158,7 +190,7 @@ impl Depot {
 
     /// Encodes a prefix's KV, in the chunks that the depot cuts contexts into.
     pub(super) fn encode(&self, runner: &Runner, prefix: &Prefix, level: Level) -> anyhow::Result<Vec<EncodedChunk>> {
-        let chunk_tokens = self.runtime.block_on(self.client.usage())?.chunk_tokens.max(1);
+        let chunk_tokens = self.runtime.block_on(self.client.chunk_tokens())?;
         let num_tokens = prefix.tokens().len();
         let rope = runner.model().config().rope;
         let bar = progress::chunks("encode", num_tokens.div_ceil(chunk_tokens));

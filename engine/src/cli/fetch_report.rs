@@ -1,9 +1,9 @@
-//! What `--explain` says of a fetch from both ends.
+//! What is said of a fetch from both ends, or layer by layer.
 
 use std::fmt;
 
 use indicatif::HumanBytes;
-use kvdepot_client::{BothEndsReport, ChunkFate, ChunkReport, Step};
+use kvdepot_client::{BothEndsReport, ChunkFate, ChunkReport, LayersReport, Step};
 use serde::{Deserialize, Serialize};
 
 use super::engine::millis;
@@ -60,6 +60,28 @@ impl fmt::Display for FetchReport {
             self.prefix_ms
         )?;
         self.failure.iter().try_for_each(|failure| write!(f, "\nthe transfer ended early: {failure}"))
+    }
+}
+
+/// How a prefix came layer by layer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LayersTimes {
+    /// For which the engine waited for a layer.
+    pub(super) waited_ms: f64,
+    /// For which layers were decoded.
+    pub(super) decoded_ms: f64,
+}
+
+impl From<LayersReport> for LayersTimes {
+    fn from(report: LayersReport) -> Self {
+        Self { waited_ms: millis(report.waited), decoded_ms: millis(report.decoded) }
+    }
+}
+
+impl fmt::Display for LayersTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { waited_ms, decoded_ms } = self;
+        write!(f, "layer by layer: {waited_ms:.1} ms waited for, {decoded_ms:.1} ms decoded")
     }
 }
 

@@ -36,29 +36,74 @@ impl Sequence {
     /// for its pages.
     pub(crate) fn import(&mut self, pool: &KvPool, chunk: &KvChunk, tokens: Range<usize>) -> Result<()> {
         let layout = pool.layout();
-        if chunk.geometry() != &layout.geometry {
-            return Err(Error::Invalid(format!(
-                "a chunk of {:?} where the model has {:?}",
-                chunk.geometry(),
-                layout.geometry
-            )));
-        }
+        check_geometry(layout, chunk)?;
         if tokens.end > chunk.num_tokens() || tokens.start > tokens.end {
             let held = chunk.num_tokens();
             return Err(Error::Invalid(format!("tokens {tokens:?} are taken of a chunk that holds {held}")));
         }
         let start = self.num_tokens();
         self.reserve(pool, start + tokens.len())?;
-        for (layer, side) in planes(layout) {
+        for layer in 0..layout.geometry.num_layers() {
+            self.write_layer(layout, layer, start, (chunk, tokens.clone()));
+        }
+        self.commit(tokens.len());
+        Ok(())
+    }
+
+    /// Writes one layer of a prefix whose tokens have pages: that of `chunks`, from position 0 on.
+    ///
+    /// # Errors
+    /// `Invalid` when a chunk's geometry is not this model's, or they hold another number of tokens than `num_tokens`.
+    pub(crate) fn import_layer(
+        &mut self,
+        layout: &KvLayout,
+        layer: usize,
+        num_tokens: usize,
+        chunks: &[KvChunk],
+    ) -> Result<()> {
+        check_held(num_tokens, chunks)?;
+        let mut start = 0;
+        for chunk in chunks {
+            check_geometry(layout, chunk)?;
+            self.write_layer(layout, layer, start, (chunk, 0..chunk.num_tokens()));
+            start += chunk.num_tokens();
+        }
+        Ok(())
+    }
+
+    /// Writes one layer of some tokens of a chunk, which has them, from position `start` on.
+    fn write_layer(
+        &mut self,
+        layout: &KvLayout,
+        layer: usize,
+        start: usize,
+        (chunk, tokens): (&KvChunk, Range<usize>),
+    ) {
+        for side in Side::BOTH {
             let plane = Plane { layout, layer, side };
             let rows = chunk.plane(layer, side).chunks_exact(plane.token_bytes());
             for (position, row) in (start..).zip(rows.skip(tokens.start).take(tokens.len())) {
                 plane.write(self.own_page(position / PAGE_TOKENS).lines_mut(), position % PAGE_TOKENS, row);
             }
         }
-        self.commit(tokens.len());
-        Ok(())
     }
+}
+
+/// Refuses chunks that hold another number of tokens.
+pub(crate) fn check_held(num_tokens: usize, chunks: &[KvChunk]) -> Result<()> {
+    let held: usize = chunks.iter().map(KvChunk::num_tokens).sum();
+    if held != num_tokens {
+        return Err(Error::Invalid(format!("chunks hold {held} tokens where {num_tokens} are named")));
+    }
+    Ok(())
+}
+
+fn check_geometry(layout: &KvLayout, chunk: &KvChunk) -> Result<()> {
+    let (theirs, ours) = (chunk.geometry(), &layout.geometry);
+    if theirs != ours {
+        return Err(Error::Invalid(format!("a chunk of {theirs:?} where the model has {ours:?}")));
+    }
+    Ok(())
 }
 
 fn planes(layout: &KvLayout) -> impl Iterator<Item = (usize, Side)> + use<> {

@@ -13,6 +13,7 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use exchange::check_held;
 pub(crate) use layout::KvLayout;
 pub use pool::KvPool;
 pub(crate) use pool::Page;

@@ -8,6 +8,7 @@ mod load;
 mod norm;
 mod rotary;
 
+use std::convert::Infallible;
 use std::ops::Range;
 use std::path::Path;
 
@@ -89,16 +90,31 @@ impl Model {
     ///
     /// Tokens are below the vocabulary's size, and sequences have pages for them.
     pub(crate) fn step(&self, spans: &mut [Span<'_>], sharing: Sharing) -> Rows {
+        let done: Result<Rows, Infallible> = self.step_with(spans, sharing, |_, _| Ok(()));
+        done.unwrap_or_else(|never| match never {})
+    }
+
+    /// As [`Self::step`], with `before` called before each layer: it may still write that layer of what the sequences hold.
+    ///
+    /// # Errors
+    /// Those of `before`; what was written of the spans' tokens is then of no use.
+    pub(crate) fn step_with<E>(
+        &self,
+        spans: &mut [Span<'_>],
+        sharing: Sharing,
+        mut before: impl FnMut(usize, &mut [Span<'_>]) -> Result<(), E>,
+    ) -> Result<Rows, E> {
         let mut x = self.embed(spans);
         let plan = Plan::new(spans, sharing, self.config.group_size());
         let angles = self.rotary.angles(spans.iter().flat_map(Span::positions));
         for layer in &self.layers {
+            before(layer.idx, spans)?;
             layer.forward(self, &plan, &angles, spans, &mut x);
         }
         for span in spans.iter_mut() {
             span.sequence.commit(span.tokens.len());
         }
-        self.logits(spans, &x)
+        Ok(self.logits(spans, &x))
     }
 
     fn embed(&self, spans: &[Span<'_>]) -> Rows {

@@ -13,6 +13,10 @@ pub struct Logits {
 }
 
 impl Logits {
+    pub(super) fn new(rows: Rows) -> Self {
+        Self { rows }
+    }
+
     /// Tokens of the continuation.
     pub fn num_tokens(&self) -> usize {
         self.rows.num_rows()
@@ -53,6 +57,6 @@ impl Runner {
             rows.append(step_alone(&self.model, &mut sequence, piece, WantedLogits::Every));
         }
         (0..rows.num_rows()).try_for_each(|idx| check_logits(rows.row(idx)))?;
-        Ok(Logits { rows })
+        Ok(Logits::new(rows))
     }
 }

@@ -6,6 +6,7 @@
 mod batch;
 mod continuation;
 mod group;
+mod layers;
 mod member;
 mod online;
 mod prefix;
@@ -16,6 +17,7 @@ use kvdepot_codec::Geometry;
 
 pub use batch::{BatchObserver, BatchReport, Ended, Progress};
 pub use continuation::Logits;
+pub use layers::LayerFeed;
 pub use online::Online;
 pub use prefix::Prefix;
 pub use report::{Completion, FinishReason, GroupReport, Pace};

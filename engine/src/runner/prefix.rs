@@ -6,7 +6,7 @@ use std::time::Instant;
 use kvdepot_codec::KvChunk;
 
 use super::{Pace, Runner, step_alone};
-use crate::kv::Sequence;
+use crate::kv::{Sequence, check_held};
 use crate::model::WantedLogits;
 use crate::{Error, Result};
 
@@ -57,13 +57,10 @@ impl Runner {
     /// `Invalid` when a chunk's geometry is not this model's, when the chunks hold another number of tokens, or as in
     /// [`Self::prefill`]; `Busy` when the pool has no room.
     pub fn import(&self, tokens: &[u32], chunks: &[KvChunk]) -> Result<Prefix> {
-        let held: usize = chunks.iter().map(KvChunk::num_tokens).sum();
-        if held != tokens.len() {
-            return Err(Error::Invalid(format!("chunks hold {held} tokens where {} are named", tokens.len())));
-        }
+        check_held(tokens.len(), chunks)?;
         self.check_tokens(tokens, tokens.len())?;
         let mut prefix = Prefix::default();
-        prefix.sequence.reserve(&self.pool, held)?;
+        prefix.sequence.reserve(&self.pool, tokens.len())?;
         let mut rest = tokens;
         for chunk in chunks {
             let (of_chunk, after) = rest.split_at(chunk.num_tokens());
@@ -85,6 +82,18 @@ impl Runner {
         self.check_tokens(tokens, prefix.tokens.len() + tokens.len())?;
         prefix.sequence.import(&self.pool, chunk, 0..chunk.num_tokens())?;
         prefix.tokens.extend_from_slice(tokens);
+        Ok(())
+    }
+
+    /// Keeps the first `num_tokens` tokens of a prefix, or all where it has no more.
+    ///
+    /// # Errors
+    /// `Busy` when the pool has no room for the copy of a page that is kept in part; the prefix is then as it was.
+    pub fn truncate(&self, prefix: &mut Prefix, num_tokens: usize) -> Result<()> {
+        if num_tokens < prefix.tokens.len() {
+            prefix.sequence = prefix.sequence.fork(&self.pool, num_tokens, num_tokens)?;
+            prefix.tokens.truncate(num_tokens);
+        }
         Ok(())
     }
 

@@ -62,6 +62,8 @@ pub struct State<'a> {
     pub chunks: &'a [ChunkLoad],
     /// Leading chunks that the engine has computed.
     pub computed: usize,
+    /// Tokens of the chunk after those that it has computed besides.
+    pub ahead_tokens: u64,
     /// Whether the engine computes the next one.
     pub is_computing: bool,
     /// Bandwidth, if it could be estimated.
@@ -180,12 +182,13 @@ fn refinement(state: &State<'_>) -> Reason {
     }
 }
 
-/// Seconds to compute the next chunk.
+/// Seconds to compute what is missing of the next chunk.
 fn next_compute_secs(state: &State<'_>) -> f64 {
     let start =
         state.chunks.iter().take(state.computed).fold(0u64, |sum, chunk| sum.saturating_add(chunk.num_tokens.into()));
     let next = state.chunks.get(state.computed).map_or(0, |chunk| chunk.num_tokens.into());
-    state.costs.compute_secs(start, next)
+    let ahead = state.ahead_tokens.min(next);
+    state.costs.compute_secs(start.saturating_add(ahead), next.saturating_sub(ahead))
 }
 
 /// Seconds until the chunks from the next one to `back` have come and are decoded; decoding overlaps the transfer but for the
@@ -230,6 +233,7 @@ mod tests {
             elapsed: Duration::ZERO,
             chunks,
             computed: 0,
+            ahead_tokens: 0,
             is_computing: false,
             bytes_per_sec: Some(1_000.0),
             costs: COSTS,
@@ -249,6 +253,14 @@ mod tests {
         assert_eq!(decide(&silent).engine, EngineStep::Compute);
         let unknown = State { bytes_per_sec: None, ..state(&little) };
         assert_eq!(decide(&unknown).engine, EngineStep::Compute);
+    }
+
+    #[test]
+    fn of_a_chunk_that_is_half_computed_only_the_rest_counts() {
+        // It comes in 0.05 s, and takes 0.1 s to compute.
+        let little = chunks(&[[100, 100, 50], [100; 3]]);
+        let ahead = |ahead_tokens| decide(&State { ahead_tokens, ..state(&little) }).engine;
+        assert_eq!([40, 60].map(ahead), [EngineStep::Wait, EngineStep::Compute]);
     }
 
     #[test]

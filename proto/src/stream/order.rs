@@ -18,7 +18,7 @@ pub enum SendOrder {
     ChunksFromBack,
     /// The base of all chunks from the last one, then the next quality layer of all, and so on.
     BaseFirstFromBack,
-    /// The base of all chunks by layer group, then the next quality layer.
+    /// Layer group by layer group from the first one, each with all its quality layers, of all chunks.
     Layers,
 }
 
@@ -132,10 +132,10 @@ pub fn batches(order: SendOrder, chunks: &[&ChunkContent]) -> Vec<Batch> {
             .collect(),
         SendOrder::Layers => {
             let keys = chunks.iter().flat_map(|content| content.segments.iter().map(|segment| segment.key));
-            let groups: BTreeSet<(u8, u16)> = keys.map(|key| (key.quality, key.layer_group)).collect();
-            let batch = |(quality, layer_group): (u8, u16)| Batch {
+            let groups: BTreeSet<u16> = keys.map(|key| key.layer_group).collect();
+            let batch = |layer_group| Batch {
                 chunks: 0..num_chunks,
-                qualities: quality..quality.saturating_add(1),
+                qualities: 0..Level::MAX_QUALITIES,
                 layer_group: Some(layer_group),
             };
             groups.into_iter().map(batch).collect()
@@ -203,14 +203,16 @@ mod tests {
     #[test]
     fn the_base_of_everything_comes_before_any_refinement() {
         let content = layered();
-        for order in [SendOrder::BaseFirstFromBack, SendOrder::Layers] {
-            let order = order_of(order, &[&content, &content]);
-            assert!(order.is_sorted_by_key(|(_, quality, _)| *quality), "{order:?}");
-        }
         let from_back = order_of(SendOrder::BaseFirstFromBack, &[&content, &content]);
+        assert!(from_back.is_sorted_by_key(|(_, quality, _)| *quality), "{from_back:?}");
         assert_eq!(from_back.first().map(|first| first.0), Some(1));
+    }
+
+    #[test]
+    fn layer_groups_come_whole_from_the_first_one() {
+        let content = layered();
         let by_layer = order_of(SendOrder::Layers, &[&content, &content]);
-        assert!(by_layer.is_sorted_by_key(|(_, quality, layer_group)| (*quality, *layer_group)), "{by_layer:?}");
+        assert!(by_layer.is_sorted_by_key(|(chunk_idx, _, layer_group)| (*layer_group, *chunk_idx)), "{by_layer:?}");
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl FetchArgs {
             ..ConnectOptions::new(&self.depot)
         };
         let client = runtime.block_on(Client::connect(&options))?;
-        let chunk_tokens = runtime.block_on(client.usage())?.chunk_tokens.max(1);
+        let chunk_tokens = runtime.block_on(client.chunk_tokens())?;
         let bytes = files::read(&self.kv)?;
         let longest = self.contexts.iter().copied().max().unwrap_or_default();
         let contexts = Contexts::new(&KvDump::parse(&bytes)?, longest, chunk_tokens)?;

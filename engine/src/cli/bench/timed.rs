@@ -49,8 +49,9 @@ impl Engine for TimedEngine {
         Ok(())
     }
 
-    fn restart(&mut self) {
-        self.held_tokens = 0;
+    fn truncate(&mut self, num_tokens: usize) -> anyhow::Result<()> {
+        self.held_tokens = num_tokens as u64;
+        Ok(())
     }
 }
 
