@@ -203,3 +203,23 @@ fn a_server_loads_what_the_depot_has_and_goes_on_when_that_dies() -> anyhow::Res
     }
     Ok(())
 }
+
+#[test]
+fn a_server_puts_what_it_computes() -> anyhow::Result<()> {
+    let bench = Bench::new()?;
+    let depot = DepotProcess::start(&bench.dir.path().join("depot"), &[])?;
+    let document = std::fs::read_to_string(model().join("demo/document.txt"))?;
+    let body = json!({"model": "model", "prompt": document, "max_tokens": 3, "temperature": 0});
+    let cached = |answer: &Value| answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64();
+    let server = Server::start(&depot)?;
+    let first = server.complete(&body)?;
+    assert_eq!(cached(&first), Some(0));
+    let cli = Cli::of(&depot);
+    let chunks = first["usage"]["prompt_tokens"].as_u64().context("its tokens")? / 256;
+    poll("its chunks to be stored", || Ok((cli.json(["status"])?["chunks"].as_u64() == Some(chunks)).then_some(())))?;
+    drop(server);
+    let second = Server::start(&depot)?.complete(&body)?;
+    assert!(cached(&second) >= Some(256 * chunks - 64), "{second}");
+    assert_eq!(second["choices"], first["choices"]);
+    Ok(())
+}

@@ -81,6 +81,11 @@ impl Depot {
         Ok(Self { runtime, client })
     }
 
+    /// Tokens of a whole chunk.
+    pub(super) fn chunk_tokens(&self) -> kvdepot_client::Result<usize> {
+        Ok(self.runtime.block_on(self.client.usage())?.chunk_tokens.max(1))
+    }
+
     /// The connection.
     pub(super) fn client(&self) -> Client {
         self.client.clone()

@@ -14,6 +14,7 @@ mod eval;
 mod fetch_report;
 mod generate;
 mod interrupt;
+mod keeper;
 mod openai;
 mod plan;
 mod progress;

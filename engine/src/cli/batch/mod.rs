@@ -1,29 +1,26 @@
 //! `kvdepot-engine batch`: a file of requests to a file of results.
 
 pub(super) mod input;
-mod keeper;
 mod observer;
 mod output;
 mod report;
 mod source;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use kvdepot_client::{Error, files};
-use kvdepot_codec::Level;
+use kvdepot_client::files;
 use kvdepot_engine::{BatchReport, NoSource, Request, Sharing};
 
 use super::depot::DepotArgs;
 use super::engine::{Engine, EngineArgs};
+use super::keeper::PutLevel;
 use super::openai::{ChatTemplate, Defaults};
 use super::scope::ScopeArgs;
 use super::{interrupt, progress};
 use input::Job;
-use keeper::{Keeper, Keeping};
 use observer::{Results, Running};
 use output::{Done, Existing, Output};
 use report::{Counts, Report};
@@ -67,23 +64,6 @@ pub(super) struct BatchArgs {
     put: PutLevel,
 }
 
-/// What is put into the depot.
-#[derive(Debug, Clone, Copy)]
-struct PutLevel(Option<Level>);
-
-impl FromStr for PutLevel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self(None)),
-            level => {
-                level.parse().map(|level| Self(Some(level))).map_err(|error: kvdepot_codec::Error| error.to_string())
-            }
-        }
-    }
-}
-
 impl BatchArgs {
     pub(super) fn run(&self) -> anyhow::Result<Report> {
         let engine = self.engine.load()?;
@@ -124,15 +104,7 @@ impl BatchArgs {
     fn depot_source<'a>(&self, engine: &'a Engine) -> anyhow::Result<Option<DepotSource<'a>>> {
         let Some(depot) = self.depot.connect()?.map(Arc::new) else { return Ok(None) };
         let scope = self.scope.scope(engine, self.lossy)?;
-        let rope = engine.runner.model().config().rope;
-        let keeper = match self.put.0 {
-            Some(level) if !level.is_lossless() && !self.lossy => {
-                return Err(Error::invalid(format!("--put {level} is lossy: pass --lossy too, or put q0")).into());
-            }
-            level => {
-                level.map(|level| Keeper::new(Keeping { depot: Arc::clone(&depot), scope: scope.clone(), level, rope }))
-            }
-        };
+        let keeper = self.put.keeper(engine, &depot, &scope)?;
         Ok(Some(DepotSource::new(&engine.runner, depot, scope, keeper)))
     }
 }

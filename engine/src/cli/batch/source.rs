@@ -9,8 +9,8 @@ use kvdepot_engine::{Arrival, Computed, KvSource, Load, LoadedChunk, Runner};
 use kvdepot_proto::Scope;
 use serde::Serialize;
 
-use super::keeper::{Keeper, Kept};
 use crate::cli::depot::Depot;
+use crate::cli::keeper::{Keeper, Kept};
 
 /// Most prefixes that are on their way at a time.
 const MOST_LOADS: usize = 8;
@@ -133,6 +133,6 @@ impl KvSource for DepotSource<'_> {
         if computed.is_built_on_loaded && self.scope.lossy {
             return;
         }
-        keeper.offer(&computed, self.chunk_tokens);
+        keeper.offer(&computed, computed.stored_tokens);
     }
 }

@@ -43,8 +43,3 @@ pub(super) fn name(endpoint: Endpoint) -> String {
     };
     format!("{kind}-{started:x}{next:08x}")
 }
-
-/// The distinct contexts of a body.
-pub(super) fn contexts(asked: &Asked) -> impl Iterator<Item = &[u32]> {
-    asked.requests.chunk_by(|a, b| a.suffix == b.suffix).map(|alike| &alike[0].suffix[..])
-}

@@ -22,26 +22,28 @@ impl Loader {
         Self { client, scope, turn: Arc::default() }
     }
 
-    /// Brings what the depot has of a context beyond what the engine has. A depot that does not answer is done without.
-    pub(super) async fn load(&self, worker: &Worker, context: &[u32]) {
+    /// Brings what the depot has of a context beyond what the engine has; gives how many leading tokens it has. A depot that does
+    /// not answer is done without.
+    pub(super) async fn load(&self, worker: &Worker, context: &[u32]) -> usize {
         let _turn = self.turn.lock().await;
-        if let Err(error) = self.try_load(worker, context).await {
-            tracing::warn!(%error, "KV of the depot is computed instead");
+        match self.try_load(worker, context).await {
+            Ok(stored_tokens) => stored_tokens,
+            Err(error) => {
+                tracing::warn!(%error, "KV of the depot is computed instead");
+                0
+            }
         }
     }
 
-    async fn try_load(&self, worker: &Worker, context: &[u32]) -> Result<()> {
-        let cached = worker.cached_tokens(context.to_vec()).await;
-        if context.len() < cached + MIN_LOAD_TOKENS {
-            return Ok(());
-        }
+    async fn try_load(&self, worker: &Worker, context: &[u32]) -> Result<usize> {
         let stored = self.client.matches(&self.scope, context).await?.matched_tokens;
-        if stored < cached + MIN_LOAD_TOKENS {
-            return Ok(());
+        if stored < worker.cached_tokens(context.to_vec()).await + MIN_LOAD_TOKENS {
+            return Ok(stored);
         }
         let request = FetchRequest::tokens(self.scope.clone(), context[..stored].to_vec());
         let fetched = self.client.fetch_kv(&request, |_| {}).await?;
         let tokens = context[..fetched.manifest.end_token()].to_vec();
-        worker.keep(tokens, fetched.chunks).await
+        worker.keep(tokens, fetched.chunks).await?;
+        Ok(stored)
     }
 }

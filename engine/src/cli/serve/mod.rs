@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 
 use super::depot::DepotArgs;
 use super::engine::{Engine, EngineArgs};
+use super::keeper::PutLevel;
 use super::openai::{ChatTemplate, Defaults};
 use super::report::Outcome;
 use super::scope::{ScopeArgs, directory_name};
@@ -59,6 +60,9 @@ pub(super) struct ServeArgs {
     /// Take KV of lossy levels from the depot
     #[arg(long)]
     lossy: bool,
+    /// Level at which contexts that were computed are put into the depot, or none; nothing with --lossy
+    #[arg(long, value_name = "LEVEL", default_value = "q0")]
+    put: PutLevel,
 }
 
 /// What handlers share.
@@ -88,13 +92,16 @@ impl ServeArgs {
             return Err(Error::invalid(why).into());
         }
         let engine = Arc::new(self.engine.load()?);
-        let depot = self.depot.connect()?;
-        let loader = match &depot {
-            Some(depot) => Some(Loader::new(depot.client(), self.scope.scope(&engine, self.lossy)?)),
-            None => None,
-        };
+        let depot = self.depot.connect()?.map(Arc::new);
+        let (mut loader, mut keeper) = (None, None);
+        if let Some(depot) = &depot {
+            let scope = self.scope.scope(&engine, self.lossy)?;
+            // What may be built on lossy KV must not pass for what the model computes.
+            keeper = if self.lossy { None } else { self.put.keeper(&engine, depot, &scope)? };
+            loader = Some(Loader::new(depot.client(), scope));
+        }
         let metrics = Metrics::new(engine.runner.pool().limit_bytes());
-        let worker = Worker::start(Arc::clone(&engine), metrics.clone(), self.max_waiting);
+        let (worker, thread) = Worker::start(Arc::clone(&engine), metrics.clone(), self.max_waiting, keeper);
         let service = Service {
             template: ChatTemplate::open(engine.dir())?,
             served_names: self.served_names(&engine)?,
@@ -110,6 +117,8 @@ impl ServeArgs {
         runtime.block_on(serve(self.listen, service))?;
         // What is still open was asked to end and did not.
         runtime.shutdown_timeout(Duration::from_secs(1));
+        // The engine's thread ends when nobody can ask it any more; what it computed is in the depot then.
+        let _ = thread.join();
         Ok(Served { requests: metrics.requests() })
     }
 

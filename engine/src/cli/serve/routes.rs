@@ -61,12 +61,8 @@ async fn try_ask(service: &Arc<Service>, endpoint: Endpoint, body: Bytes) -> Res
         Ok(Asked::new(endpoint, body, &reader.defaults())?)
     });
     let asked = Arc::new(read.await.map_err(|_| ApiError::unavailable())??);
-    if let Some(loader) = &service.loader {
-        for context in answer::contexts(&asked) {
-            loader.load(&service.worker, context).await;
-        }
-    }
-    let events = service.worker.run(Arc::clone(&asked));
+    let stored_tokens = service.load(&asked).await;
+    let events = service.worker.run(Arc::clone(&asked), stored_tokens);
     if asked.wants_stream {
         stream::respond(Arc::clone(service), asked, events).await
     } else {
@@ -87,6 +83,19 @@ async fn model(State(service): State<Arc<Service>>, Path(name): Path<String>) ->
 }
 
 impl Service {
+    /// Brings what a depot has; gives of each request how many leading tokens that are.
+    async fn load(&self, asked: &Asked) -> Vec<usize> {
+        let mut stored_tokens = Vec::with_capacity(asked.requests.len());
+        for alike in asked.requests.chunk_by(|a, b| a.suffix == b.suffix) {
+            let stored = match &self.loader {
+                Some(loader) => loader.load(&self.worker, &alike[0].suffix).await,
+                None => 0,
+            };
+            stored_tokens.extend(alike.iter().map(|_| stored));
+        }
+        stored_tokens
+    }
+
     fn describe(&self, name: &str) -> Value {
         let max_model_len = self.engine.runner.model().config().max_context.num_tokens;
         json!({

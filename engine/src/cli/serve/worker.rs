@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use kvdepot_client::{Error, ErrorKind};
 use kvdepot_codec::KvChunk;
-use kvdepot_engine::{BatchObserver, Choice, Completion, Ended, Online, Progress, Request};
+use kvdepot_engine::{BatchObserver, Choice, Completion, Computed, Ended, Online, Progress, Request};
 use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::Metrics;
 use crate::cli::engine::Engine;
+use crate::cli::keeper::Keeper;
 use crate::cli::openai::{Asked, has_stop};
 use crate::cli::report::kind_of_engine;
 
@@ -34,27 +36,37 @@ pub(super) enum Event {
 pub(super) type Events = mpsc::UnboundedReceiver<(usize, Event)>;
 
 enum Order {
-    Run { asked: Arc<Asked>, events: mpsc::UnboundedSender<(usize, Event)> },
+    Run { asked: Arc<Asked>, stored_tokens: Vec<usize>, events: mpsc::UnboundedSender<(usize, Event)> },
     Cached { context: Vec<u32>, reply: oneshot::Sender<usize> },
     Keep { tokens: Vec<u32>, chunks: Vec<KvChunk>, reply: oneshot::Sender<Result<(), Error>> },
 }
 
 impl Worker {
-    pub(super) fn start(engine: Arc<Engine>, metrics: Metrics, max_waiting: usize) -> Self {
+    /// `keeper`, if there is one, gets the contexts that are computed.
+    pub(super) fn start(
+        engine: Arc<Engine>,
+        metrics: Metrics,
+        max_waiting: usize,
+        keeper: Option<Keeper>,
+    ) -> (Self, JoinHandle<()>) {
         let (orders, received) = channel();
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             let online = Online::new(&engine.runner);
-            let desk = Desk { engine: &engine, clients: HashMap::new(), next_id: 0, metrics };
-            run(online, desk, &received, max_waiting);
+            let mut desk = Desk { engine: &engine, clients: HashMap::new(), next_id: 0, metrics, keeper };
+            run(online, &mut desk, &received, max_waiting);
+            if let Some(failure) = desk.keeper.map(Keeper::finish).and_then(|kept| kept.failure) {
+                tracing::warn!(failure, "not all that was computed is in the depot");
+            }
         });
-        Self { orders }
+        (Self { orders }, thread)
     }
 
-    /// Runs all choices of a body. What nobody listens to any more is dropped.
-    pub(super) fn run(&self, asked: Arc<Asked>) -> Events {
+    /// Runs all choices of a body, of each of whose contexts a depot has so many leading tokens. What nobody listens to any more
+    /// is dropped.
+    pub(super) fn run(&self, asked: Arc<Asked>, stored_tokens: Vec<usize>) -> Events {
         let (events, received) = mpsc::unbounded_channel();
         // Without a thread nothing comes, which the receiver sees.
-        let _ = self.orders.send(Order::Run { asked, events });
+        let _ = self.orders.send(Order::Run { asked, stored_tokens, events });
         received
     }
 
@@ -76,7 +88,7 @@ impl Worker {
     }
 }
 
-fn run(mut online: Online<'_>, mut desk: Desk<'_>, orders: &Receiver<Order>, max_waiting: usize) {
+fn run(mut online: Online<'_>, desk: &mut Desk<'_>, orders: &Receiver<Order>, max_waiting: usize) {
     loop {
         if online.is_idle() {
             let Ok(order) = orders.recv() else { return };
@@ -84,7 +96,7 @@ fn run(mut online: Online<'_>, mut desk: Desk<'_>, orders: &Receiver<Order>, max
         }
         orders.try_iter().for_each(|order| desk.take(order, &mut online, max_waiting));
         desk.drop_deserted(&mut online);
-        online.step(&mut desk);
+        online.step(desk);
         desk.metrics.waiting(online.num_waiting());
     }
 }
@@ -95,11 +107,14 @@ struct Desk<'a> {
     clients: HashMap<usize, Client>,
     next_id: usize,
     metrics: Metrics,
+    keeper: Option<Keeper>,
 }
 
 /// Who waits for a choice.
 struct Client {
     asked: Arc<Asked>,
+    /// Leading tokens of its context that a depot has.
+    stored_tokens: usize,
     choice: usize,
     events: mpsc::UnboundedSender<(usize, Event)>,
     /// When it was submitted, or had its last token.
@@ -109,10 +124,10 @@ struct Client {
 impl Desk<'_> {
     fn take(&mut self, order: Order, online: &mut Online<'_>, max_waiting: usize) {
         match order {
-            Order::Run { asked, events } => {
-                for choice in 0..asked.requests.len() {
-                    let client =
-                        Client { asked: Arc::clone(&asked), choice, events: events.clone(), last: Instant::now() };
+            Order::Run { asked, stored_tokens, events } => {
+                for (choice, stored_tokens) in stored_tokens.into_iter().enumerate() {
+                    let (asked, events, last) = (Arc::clone(&asked), events.clone(), Instant::now());
+                    let client = Client { asked, stored_tokens, choice, events, last };
                     self.submit(client, online, max_waiting);
                 }
             }
@@ -168,6 +183,12 @@ impl BatchObserver for Desk<'_> {
         }
         let is_stopped = has_stop(&client.asked.stops, completion, self.engine.tokenizer());
         if is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn prefilled(&mut self, request: usize, computed: Computed<'_>) {
+        if let (Some(keeper), Some(client)) = (&mut self.keeper, self.clients.get(&request)) {
+            keeper.offer(&computed, client.stored_tokens);
+        }
     }
 
     fn end(&mut self, ended: Ended) {

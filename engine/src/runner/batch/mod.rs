@@ -6,7 +6,7 @@ mod running;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::source::KvSource;
+use super::source::{Computed, KvSource};
 use super::{Completion, Pace, Request, Runner, Sharing};
 use crate::Result;
 use crate::plan::{Limits, Plan, RequestShape};
@@ -19,6 +19,11 @@ pub trait BatchObserver {
     fn token(&mut self, request: usize, completion: &Completion) -> ControlFlow<()> {
         let _ = (request, completion);
         ControlFlow::Continue(())
+    }
+
+    /// The KV of a request's whole context is there, computed or reused. Not told by batches, which offer it to their source.
+    fn prefilled(&mut self, request: usize, computed: Computed<'_>) {
+        let _ = (request, computed);
     }
 
     /// A request is over.

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use super::batch::{BatchObserver, Ended, Progress};
 use super::member::Member;
+use super::source::Computed;
 use super::{Prefix, Request, Runner, Sharing};
 use crate::model::{Span, WantedLogits};
 use crate::rows::Rows;
@@ -167,6 +168,14 @@ impl<'a> Online<'a> {
         let running = &mut self.running[idx];
         running.keep_pages(&mut self.cache);
         let is_decode = !running.member.completion.tokens.is_empty();
+        if !is_decode && take == running.member.pending.len() {
+            let (tokens, sequence) = (&running.member.request.suffix[..], &running.member.sequence);
+            let (stored_tokens, is_built_on_loaded) = (0, false);
+            observer.prefilled(
+                running.id,
+                Computed { tokens, stored_tokens, is_built_on_loaded, runner: self.runner, sequence },
+            );
+        }
         self.progress.decoding += usize::from(is_decode);
         self.progress.prefilled_tokens += if is_decode { 0 } else { take };
         let advanced = running.member.advance(take, logits);

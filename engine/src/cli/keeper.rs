@@ -1,27 +1,30 @@
-//! The way back: prefixes that a batch computed are encoded and put into the depot, beside the batch.
+//! The way back: prefixes that were computed are encoded and put into the depot, beside the engine.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use kvdepot_client::EncodedChunk;
+use kvdepot_client::{EncodedChunk, Error};
 use kvdepot_codec::{EncodeOptions, KvChunk, Level, Rope, encode};
 use kvdepot_engine::Computed;
 use kvdepot_proto::Scope;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::cli::depot::Depot;
+use super::depot::Depot;
+use super::engine::Engine;
 
-/// Most KV that waits to be encoded; what would be more is not kept, so that a slow depot does not hold the batch up.
+/// Most KV that waits to be encoded; what would be more is not kept, so that a slow depot does not hold the engine up.
 const MOST_WAITING_BYTES: usize = 1 << 30;
 
 /// Puts contexts, one after another, on a thread of its own.
 ///
-/// Contexts come in the order of the plan, so that one has much in common with the one before: that is encoded once.
+/// A context often has much in common with the one before: that is encoded once.
 pub(super) struct Keeper {
     contexts: Sender<Context>,
+    chunk_tokens: usize,
     /// Tokens of the context that was sent last.
     last: Vec<u32>,
     waiting_bytes: Arc<AtomicUsize>,
@@ -29,17 +32,51 @@ pub(super) struct Keeper {
     thread: JoinHandle<Kept>,
 }
 
+/// What is put into the depot: KV at a level, or nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PutLevel(Option<Level>);
+
+impl FromStr for PutLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = if text == "none" { Ok(None) } else { text.parse().map(Some) };
+        parsed.map(Self).map_err(|error: kvdepot_codec::Error| error.to_string())
+    }
+}
+
+impl PutLevel {
+    /// What puts at this level, if anything does.
+    ///
+    /// # Errors
+    /// `Invalid` for a lossy level in an exact scope; as the depot refuses.
+    pub(super) fn keeper(
+        self,
+        engine: &Engine,
+        depot: &Arc<Depot>,
+        scope: &Scope,
+    ) -> kvdepot_client::Result<Option<Keeper>> {
+        let Some(level) = self.0 else { return Ok(None) };
+        if !level.is_lossless() && !scope.lossy {
+            return Err(Error::invalid(format!("--put {level} is lossy: pass --lossy too, or put q0")));
+        }
+        let rope = engine.runner.model().config().rope;
+        let keeping = Keeping { depot: Arc::clone(depot), scope: scope.clone(), level, rope };
+        Ok(Some(Keeper::new(keeping, depot.chunk_tokens()?)))
+    }
+}
+
 /// How contexts are put.
-pub(super) struct Keeping {
-    pub(super) depot: Arc<Depot>,
-    pub(super) scope: Scope,
-    pub(super) level: Level,
-    pub(super) rope: Rope,
+struct Keeping {
+    depot: Arc<Depot>,
+    scope: Scope,
+    level: Level,
+    rope: Rope,
 }
 
 /// What was kept.
 #[derive(Debug, Default, Serialize)]
-pub(in crate::cli) struct Kept {
+pub(super) struct Kept {
     /// Prefixes that were put.
     pub(super) prefixes: usize,
     /// Bytes that this added to the depot.
@@ -61,19 +98,19 @@ struct Context {
 }
 
 impl Keeper {
-    pub(super) fn new(keeping: Keeping) -> Self {
+    fn new(keeping: Keeping, chunk_tokens: usize) -> Self {
         let (contexts, waiting) = channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let bytes = Arc::clone(&waiting_bytes);
         let thread = std::thread::spawn(move || keeping.run(&waiting, &bytes));
-        Self { contexts, last: Vec::new(), waiting_bytes, skipped: 0, thread }
+        Self { contexts, chunk_tokens, last: Vec::new(), waiting_bytes, skipped: 0, thread }
     }
 
-    /// Takes the whole chunks of a prefix, if they hold something that is not stored.
-    pub(super) fn offer(&mut self, computed: &Computed<'_>, chunk_tokens: usize) {
-        let chunk_tokens = chunk_tokens.max(1);
+    /// Takes the whole chunks of a prefix, if they hold something beyond its first `stored_tokens`.
+    pub(super) fn offer(&mut self, computed: &Computed<'_>, stored_tokens: usize) {
+        let chunk_tokens = self.chunk_tokens;
         let num_tokens = computed.tokens.len() / chunk_tokens * chunk_tokens;
-        if num_tokens <= computed.stored_tokens {
+        if num_tokens <= stored_tokens {
             return;
         }
         let tokens = computed.tokens[..num_tokens].to_vec();
