@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::AttentionWork;
+
 /// Why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
@@ -41,6 +43,8 @@ pub struct GroupReport {
     pub suffixes: Pace,
     /// Steps that only decoded, and the tokens they gave.
     pub decode: Pace,
+    /// Attention of the steps that only decoded, if the model served no one else meanwhile.
+    pub decode_attention: AttentionWork,
 }
 
 /// Work done, and the time it took.
