@@ -26,7 +26,6 @@ fn a_shared_prefix_is_read_once_and_an_unshared_one_by_each_request() {
         for rate in ["prefill_tokens_per_sec", "attention_gflops", "read_gb_per_sec", "memcpy_gb_per_sec"] {
             assert!(number(rate) > 0.0, "{rate}");
         }
-        assert!(number("attention_gflops") < number("peak_gflops"));
         assert!(number("attention_fraction") < 1.0);
     }
 }
