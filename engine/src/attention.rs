@@ -11,11 +11,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use kvdepot_codec::Side;
 use rayon::prelude::*;
 
 use crate::kv::{KvLayout, Page};
+use crate::meter::{AttentionWork, Meter};
 use crate::model::Span;
 use crate::rows::Rows;
 use crate::runner::Sharing;
@@ -30,7 +32,6 @@ pub(crate) struct Plan {
     blocks: Vec<Block>,
     /// Query heads that share one KV head.
     group_size: usize,
-    sharing: Sharing,
 }
 
 /// Tokens whose rows are stacked where they can be.
@@ -58,14 +59,14 @@ impl Run {
 }
 
 impl Plan {
-    /// Cuts the tokens into blocks; spans that share pages had better be neighbours.
+    /// Cuts the tokens into blocks; spans that share pages had better be neighbours. Without sharing, no block has two spans.
     pub(crate) fn new(spans: &[Span<'_>], sharing: Sharing, group_size: usize) -> Self {
         let block_tokens = (BLOCK_ROWS / group_size).max(1);
         let (mut blocks, mut room, mut row) = (Vec::<Block>::new(), 0, 0);
         for (idx, span) in spans.iter().enumerate() {
             let mut positions = span.positions();
             while !positions.is_empty() {
-                if room == 0 {
+                if room == 0 || sharing == Sharing::Off && positions.start == span.sequence.num_tokens() {
                     blocks.push(Block::default());
                     room = block_tokens;
                 }
@@ -75,7 +76,7 @@ impl Plan {
                 (row, room, positions.start) = (row + count, room - count, positions.start + count);
             }
         }
-        Self { blocks, group_size, sharing }
+        Self { blocks, group_size }
     }
 
     /// Attention of one layer: `[tokens, q_heads * head_dim]` from `qkv`, whose rows begin with the queries.
@@ -86,22 +87,34 @@ impl Plan {
         layer: usize,
         qkv: &Rows,
         spans: &[Span<'_>],
+        meter: &Meter,
     ) -> Rows {
+        let started = Instant::now();
         let geometry = layout.geometry;
         let layer = LayerView { kernels, layout, layer, plan: self, qkv, spans };
         let tasks: Vec<(&Block, usize)> =
             self.blocks.iter().flat_map(|block| (0..geometry.num_kv_heads()).map(move |head| (block, head))).collect();
-        let outputs: Vec<Rows> = tasks.par_iter().map(|(block, head)| layer.attend(block, *head)).collect();
+        let outputs: Vec<Attended> = tasks.par_iter().map(|(block, head)| layer.attend(block, *head)).collect();
 
         let head_dim = geometry.head_dim();
         let mut out = Rows::zeroed(qkv.num_rows(), geometry.num_kv_heads() * self.group_size * head_dim);
         for ((block, kv_head), output) in tasks.into_iter().zip(&outputs) {
             for (row, (token, q_head)) in layer.rows(block, kv_head).enumerate() {
-                out.row_mut(token)[q_head * head_dim..][..head_dim].copy_from_slice(&output.row(row)[..head_dim]);
+                out.row_mut(token)[q_head * head_dim..][..head_dim].copy_from_slice(&output.rows.row(row)[..head_dim]);
             }
         }
+        let kv_bytes = outputs.iter().map(|output| output.kv_bytes).sum();
+        meter.count(AttentionWork { elapsed: started.elapsed(), kv_bytes });
         out
     }
+}
+
+/// Attention of one block at one KV head.
+struct Attended {
+    /// `[rows, channels rounded up to panels]`
+    rows: Rows,
+    /// Bytes of the pages that were read.
+    kv_bytes: u64,
 }
 
 /// One layer's inputs.
@@ -125,8 +138,8 @@ impl LayerView<'_> {
             .flat_map(move |token| heads.clone().map(move |head| (token, head)))
     }
 
-    /// Attention of one block at one KV head: `[rows, channels rounded up to panels]`.
-    fn attend(&self, block: &Block, kv_head: usize) -> Rows {
+    /// Attention of one block at one KV head.
+    fn attend(&self, block: &Block, kv_head: usize) -> Attended {
         let seen: Vec<usize> = block
             .runs
             .iter()
@@ -135,17 +148,19 @@ impl LayerView<'_> {
             .collect();
         let queries = self.pack_queries(block, kv_head, seen.len());
         let mut states = States::new(queries, seen, self.layout.value_panels());
+        let mut num_folds = 0;
         for idx in 0..block.runs.iter().map(Run::num_pages).max().unwrap_or(0) {
             let mut first_row = 0;
             for stack in block.runs.chunk_by(|a, b| self.share_page(a, b, idx)) {
                 let rows = stack.iter().map(|run| run.tokens.len()).sum::<usize>() * self.plan.group_size;
                 if let Some(page) = self.page(&stack[0], idx) {
                     self.fold(&mut states, first_row..first_row + rows, kv_head, idx, page);
+                    num_folds += 1;
                 }
                 first_row += rows;
             }
         }
-        states.normalised()
+        Attended { rows: states.normalised(), kv_bytes: num_folds * self.layout.head_bytes() as u64 }
     }
 
     /// The page of index `idx` that a run sees.
@@ -156,7 +171,7 @@ impl LayerView<'_> {
     /// Whether two runs read their pages of index `idx` together: one page, or none.
     fn share_page(&self, a: &Run, b: &Run, idx: usize) -> bool {
         match (self.page(a, idx), self.page(b, idx)) {
-            (Some(a), Some(b)) => self.plan.sharing == Sharing::On && Arc::ptr_eq(a, b),
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             (None, None) => true,
             _ => false,
         }
@@ -164,24 +179,22 @@ impl LayerView<'_> {
 
     fn pack_queries(&self, block: &Block, kv_head: usize, num_rows: usize) -> Operand {
         let head_dim = self.layout.geometry.head_dim();
-        let mut queries = Operand::zeroed(self.layout.precision, num_rows, head_dim);
+        let form = self.kernels.form();
+        let mut queries = Operand::zeroed(form, num_rows, head_dim);
         for (words, (token, head)) in queries.rows_mut().zip(self.rows(block, kv_head)) {
-            self.layout.precision.pack(&self.qkv.row(token)[head * head_dim..][..head_dim], words);
+            form.pack(&self.qkv.row(token)[head * head_dim..][..head_dim], words);
         }
         queries
     }
 
     /// Folds the page of index `idx` into the states of `rows`.
     fn fold(&self, states: &mut States, rows: Range<usize>, kv_head: usize, idx: usize, page: &Page) {
-        let words = self.layout.key_words();
         let position = idx * PAGE_TOKENS;
         states.visible.clear();
         let in_page = |seen: &usize| seen.saturating_sub(position).min(PAGE_TOKENS);
         states.visible.extend(states.seen[rows.clone()].iter().map(in_page));
         let view = FoldView {
-            precision: self.layout.precision,
-            q: &states.queries.words()[rows.start * words..rows.end * words],
-            words,
+            q: states.queries.rows(rows.clone()),
             keys: &page.lines()[self.layout.lines(self.layer, kv_head, Side::K)],
             values: &page.lines()[self.layout.lines(self.layer, kv_head, Side::V)],
             visible: &states.visible,

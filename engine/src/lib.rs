@@ -8,6 +8,7 @@
 //! - [`Runner`]: prefill into a [`Prefix`], export and import of its KV, groups of [`Request`]s decoded over it, the
 //!   [`Logits`] of a given continuation, and whole batches; a prefix whose KV comes layer by layer ([`LayerFeed`]).
 //! - [`plan`]: what the requests of a batch share, and the order in which they run.
+//! - [`Machine`]: what the processor and the memory can do at best; [`AttentionWork`]: what attention took.
 //! - [`Sampling`]: how tokens are chosen; [`TextCodec`]: text to tokens and back.
 //!
 //! **Batch invariance.** On one machine and in one [`Precision`], each result is a function of its own tokens alone, bit
@@ -18,6 +19,8 @@ mod config;
 mod error;
 mod kv;
 mod linear;
+mod machine;
+mod meter;
 mod model;
 pub mod plan;
 mod precision;
@@ -31,6 +34,8 @@ mod weights;
 pub use config::{Architecture, Biases, MaxContext, ModelConfig};
 pub use error::{Error, ErrorKind, Result};
 pub use kv::KvPool;
+pub use machine::Machine;
+pub use meter::AttentionWork;
 pub use model::Model;
 pub use precision::Precision;
 pub use runner::{

@@ -90,9 +90,14 @@ impl Linear {
     /// `x * weight^T + bias`.
     pub(crate) fn forward(&self, x: &Operand) -> Rows {
         let mut out = self.weight.product(x);
-        if let Some(bias) = &self.bias {
-            out.for_each(|_, row| row.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias));
-        }
+        self.add_bias(&mut out);
         out
+    }
+
+    /// Adds the bias, if there is one, to each row.
+    pub(crate) fn add_bias(&self, rows: &mut Rows) {
+        if let Some(bias) = &self.bias {
+            rows.for_each(|_, row| row.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias));
+        }
     }
 }

@@ -48,6 +48,15 @@ impl Precision {
         }
     }
 
+    /// Value of the element nearest to `value`.
+    #[inline(always)]
+    pub(crate) fn round(self, value: f32) -> f32 {
+        match self {
+            Self::F32 => value,
+            Self::Bf16 => f32::from_bits(bf16_bits(value) << 16),
+        }
+    }
+
     /// Index of the word that holds element `idx`.
     pub(crate) fn word_of(self, idx: usize) -> usize {
         idx / self.elements_per_word()

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::Precision;
-use crate::simd::Operand;
+use crate::simd::{Form, Operand};
 
 /// Elements below which a pass over rows stays on one thread: waking another costs more than the pass.
 const PARALLEL_ELEMENTS: usize = 1 << 14;
@@ -63,14 +63,14 @@ impl Rows {
     /// Packs each row, as `transform` rewrites it into a row of `out_cols` values, into kernel operands.
     pub(crate) fn pack_map(
         &self,
-        precision: Precision,
+        form: Form,
         out_cols: usize,
         transform: impl Fn(&[f32], &mut [f32]) + Sync,
     ) -> Operand {
-        let mut operand = Operand::zeroed(precision, self.num_rows(), out_cols);
+        let mut operand = Operand::zeroed(form, self.num_rows(), out_cols);
         let pack = |scratch: &mut Vec<f32>, (idx, words): (usize, &mut [u32])| {
             transform(self.row(idx), scratch);
-            precision.pack(scratch, words);
+            form.pack(scratch, words);
         };
         if self.values.len() < PARALLEL_ELEMENTS {
             let mut scratch = vec![0.0; out_cols];
@@ -82,17 +82,20 @@ impl Rows {
     }
 
     /// Packs the rows as they are.
-    pub(crate) fn pack(&self, precision: Precision) -> Operand {
-        self.pack_map(precision, self.cols, |row, out| out.copy_from_slice(row))
+    pub(crate) fn pack(&self, form: Form) -> Operand {
+        self.pack_map(form, self.cols, |row, out| out.copy_from_slice(row))
     }
 
-    /// Packs what [`Self::pack`] rounds away, which is nothing in f32.
-    pub(crate) fn pack_rest(&self, precision: Precision) -> Option<Operand> {
-        let rest = |value: f32| value - precision.to_value(precision.to_bits(value));
-        (precision != Precision::F32).then(|| {
-            self.pack_map(precision, self.cols, |row, out| {
-                out.iter_mut().zip(row).for_each(|(out, &value)| *out = rest(value));
-            })
-        })
+    /// Each row without what `precision` keeps of it: zeros in f32.
+    pub(crate) fn rest(&self, precision: Precision) -> Self {
+        let mut rest = self.clone();
+        rest.for_each(|_, row| row.iter_mut().for_each(|value| *value -= precision.round(*value)));
+        rest
+    }
+
+    /// Adds the rows past the first `num_rows`, as many or none, to those, and drops them.
+    pub(crate) fn add_tail(&mut self, num_rows: usize) {
+        let tail = self.values.split_off(num_rows * self.cols);
+        self.values.iter_mut().zip(&tail).for_each(|(sum, term)| *sum += term);
     }
 }

@@ -76,7 +76,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure what is left of the model's quality at each level, and the bytes that it takes.
     Eval(eval::EvalArgs),
-    /// Measure fetches over a link.
+    /// Measure decoding, or fetches over a link.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
     /// Tell whether there is a GPU.

@@ -38,9 +38,9 @@ impl KvLayout {
         self.page_lines() * size_of::<Line>()
     }
 
-    /// Words of one token's key in one head.
-    pub(crate) fn key_words(&self) -> usize {
-        self.precision.words(self.geometry.head_dim())
+    /// Bytes of one page's keys and values of one layer and head.
+    pub(crate) fn head_bytes(&self) -> usize {
+        self.head_lines() * size_of::<Line>()
     }
 
     /// Panels of channels of one head's values.
@@ -65,6 +65,11 @@ impl KvLayout {
         };
         let line = start + panel_of / LANES * panel_lines + self.precision.word_of(depth);
         Place { line, lane: panel_of % LANES, idx: depth }
+    }
+
+    /// Words of one token's key in one head.
+    fn key_words(&self) -> usize {
+        self.precision.words(self.geometry.head_dim())
     }
 
     fn key_lines(&self) -> usize {

@@ -8,6 +8,7 @@ use super::{Model, RmsNorm};
 use crate::config::ModelConfig;
 use crate::kv::KvLayout;
 use crate::linear::{Linear, Packed};
+use crate::meter::Meter;
 use crate::simd::Kernels;
 use crate::weights::Checkpoint;
 use crate::{Precision, Result};
@@ -30,6 +31,7 @@ pub(super) fn load(dir: &Path, precision: Option<Precision>) -> Result<Model> {
         norm: loader.norm("model.norm.weight", config.hidden_size)?,
         head: if config.tied_head { None } else { Some(loader.vocabulary("lm_head.weight")?) },
         rotary: Rotary::new(&config),
+        meter: Meter::default(),
         kernels: loader.kernels,
         config,
     })

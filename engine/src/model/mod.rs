@@ -18,6 +18,7 @@ use crate::attention::Plan;
 use crate::config::ModelConfig;
 use crate::kv::{KvLayout, Sequence};
 use crate::linear::Packed;
+use crate::meter::{AttentionWork, Meter};
 use crate::rows::Rows;
 use crate::runner::Sharing;
 use crate::simd::Kernels;
@@ -38,6 +39,7 @@ pub struct Model {
     /// None when the embedding is the head.
     head: Option<Packed>,
     rotary: Rotary,
+    meter: Meter,
 }
 
 /// Tokens of one sequence that a step computes; they follow what the sequence holds.
@@ -79,6 +81,11 @@ impl Model {
     /// Digest of the weights it was loaded from.
     pub fn digest(&self) -> WeightsDigest {
         self.digest
+    }
+
+    /// What attention has taken since the model was loaded, over all callers.
+    pub fn attention_work(&self) -> AttentionWork {
+        self.meter.read()
     }
 
     /// Layout of its KV pages.
@@ -139,7 +146,7 @@ impl Model {
         if wanted.is_empty() {
             return Rows::zeroed(0, self.config.vocab_size);
         }
-        let x = self.norm.pack(&x.select(&wanted), self.precision());
+        let x = self.norm.pack(&x.select(&wanted), self.kernels.form());
         self.head.as_ref().unwrap_or(&self.embedding).product(&x)
     }
 }

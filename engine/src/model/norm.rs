@@ -1,8 +1,7 @@
 //! Root-mean-square norm.
 
-use crate::Precision;
 use crate::rows::Rows;
-use crate::simd::{LANES, Operand};
+use crate::simd::{Form, LANES, Operand};
 
 /// `x / sqrt(mean(x^2) + eps) * weight`.
 #[derive(Debug)]
@@ -20,8 +19,8 @@ impl RmsNorm {
     }
 
     /// Normalises each row into operands of a product.
-    pub(crate) fn pack(&self, x: &Rows, precision: Precision) -> Operand {
-        x.pack_map(precision, x.cols(), |row, out| {
+    pub(crate) fn pack(&self, x: &Rows, form: Form) -> Operand {
+        x.pack_map(form, x.cols(), |row, out| {
             out.copy_from_slice(row);
             self.apply(out);
         })

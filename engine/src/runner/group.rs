@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::member::Member;
 use super::{GroupReport, Pace, Prefix, Request, Runner, Sharing};
-use crate::Result;
 use crate::model::{Span, WantedLogits};
 use crate::rows::Rows;
+use crate::{AttentionWork, Result};
 
 impl Runner {
     /// Decodes `requests` over `prefix`, all together; requests that finish leave.
@@ -23,17 +23,22 @@ impl Runner {
         let mut members: Vec<Member<&Request>> =
             requests.iter().map(|request| self.admit(prefix, request)).collect::<Result<_>>()?;
         let (mut suffixes, mut decode) = (Pace::default(), Pace::default());
+        let mut decode_attention = AttentionWork::default();
         while members.iter().any(|member| !member.is_finished) {
-            let started = Instant::now();
+            let (started, before) = (Instant::now(), self.model.attention_work());
             let takes = self.takes(&members);
             let logits = self.step_group(&mut members, &takes, sharing);
             advance(&mut members, &takes, &logits)?;
             let tokens: usize = takes.iter().sum();
-            let pace = if takes.iter().all(|&take| take <= 1) { &mut decode } else { &mut suffixes };
-            pace.count(tokens, started.elapsed());
+            if takes.iter().all(|&take| take <= 1) {
+                decode.count(tokens, started.elapsed());
+                decode_attention += self.model.attention_work() - before;
+            } else {
+                suffixes.count(tokens, started.elapsed());
+            }
         }
         let completions = members.into_iter().map(|member| member.completion).collect();
-        Ok(GroupReport { completions, suffixes, decode })
+        Ok(GroupReport { completions, suffixes, decode, decode_attention })
     }
 
     /// Takes pages for the worst case. The last token of the context is always computed: its logits are the first.

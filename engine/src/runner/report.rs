@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::AttentionWork;
 use crate::sample::Choice;
 
 /// Why a completion ended.
@@ -47,6 +48,8 @@ pub struct GroupReport {
     pub suffixes: Pace,
     /// Steps that only decoded, and the tokens they gave.
     pub decode: Pace,
+    /// Attention of the steps that only decoded, if the model served no one else meanwhile.
+    pub decode_attention: AttentionWork,
 }
 
 /// Work done, and the time it took.

@@ -6,8 +6,10 @@ use std::arch::x86_64::{__m256, __m512};
 use super::fold::{Fold, FoldStates, FoldView, Scratch};
 use super::gate::Gate;
 use super::lanes::{Bf16, F32, Lanes};
-use super::line::{LANES, Line, Operand};
+use super::line::{LANES, Line};
 use super::matmul::MatMul;
+use super::operand::{Form, Operand};
+use super::peak::Peak;
 #[cfg(target_arch = "x86_64")]
 use super::x86::Dp;
 use crate::Precision;
@@ -83,11 +85,21 @@ impl Kernels {
         self.precision
     }
 
+    /// How the left operands of products lie.
+    pub(crate) fn form(&self) -> Form {
+        match (self.isa, self.precision) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Bf16, Precision::Bf16) => Dp::FORM,
+            (_, Precision::Bf16) => Bf16::<[f32; LANES]>::FORM,
+            (_, Precision::F32) => F32::<[f32; LANES]>::FORM,
+        }
+    }
+
     /// Sums of each row of `x` with each of the panels' columns, on this thread.
     ///
-    /// `panels`: `[panels, words]`, with as many words as a row of `x` has. `out`: `[panels, rows]`.
+    /// `panels`: `[panels, lines]`, with as many lines as the elements of a row of `x` have. `out`: `[panels, rows]`.
     pub(crate) fn matmul(&self, x: &Operand, panels: &[Line], out: &mut [[f32; LANES]]) {
-        self.run(MatMul { x: x.words(), words: x.words_per_row(), panels, out });
+        self.run(MatMul { x: x.words(), rows: x.num_rows(), panels, out });
     }
 
     /// Folds one page into the states of a block of rows.
@@ -98,6 +110,13 @@ impl Kernels {
     /// `out = silu(gate) * up`, element by element.
     pub(crate) fn gate(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
         self.run(Gate { gate, up, out });
+    }
+
+    /// Runs multiply-adds on registers, `rounds` times, on this thread; gives the operations that were done.
+    pub(crate) fn peak(&self, rounds: u64) -> u64 {
+        let mut operations = 0;
+        self.run(Peak { rounds, operations: &mut operations });
+        operations
     }
 
     fn run<J: Job>(&self, job: J) {

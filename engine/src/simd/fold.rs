@@ -10,21 +10,17 @@ use super::lanes::Lanes;
 use super::line::{LANES, Line};
 use super::math::{exp2, reduce};
 use super::matmul::matmul;
-use crate::Precision;
 
 /// Panels of a page's keys: groups of sixteen tokens.
 const KEY_PANELS: usize = PAGE_TOKENS / LANES;
 
 /// What a fold reads: query rows and one page of one KV head.
 pub(crate) struct FoldView<'a> {
-    pub(crate) precision: Precision,
     /// `[rows, words]`
     pub(crate) q: &'a [u32],
-    /// Words of one query row: those of `head_dim` elements.
-    pub(crate) words: usize,
-    /// `[PAGE_TOKENS / 16, words]`: panels of tokens.
+    /// `[PAGE_TOKENS / 16, lines]`: panels of tokens.
     pub(crate) keys: &'a [Line],
-    /// `[head_dim / 16, words of PAGE_TOKENS]`: panels of channels.
+    /// `[head_dim / 16, lines of PAGE_TOKENS]`: panels of channels.
     pub(crate) values: &'a [Line],
     /// Tokens of this page that each row may see, from its first.
     pub(crate) visible: &'a [usize],
@@ -62,25 +58,29 @@ impl Job for Fold<'_> {
     fn run<L: Lanes>(self) {
         let Self { view, states, scratch } = self;
         let rows = view.visible.len();
-        let page_words = view.precision.words(PAGE_TOKENS);
-        let out_panels = view.values.len() / page_words;
+        let page_words = L::FORM.words(PAGE_TOKENS);
+        let out_panels = states.out.len() / rows;
         scratch.scores.resize(KEY_PANELS * rows, [0.0; LANES]);
         scratch.weights.resize(rows * page_words, 0);
         scratch.sums.resize(out_panels * rows, [0.0; LANES]);
 
-        matmul::<L>(view.q, view.words, view.keys, &mut scratch.scores);
+        matmul::<L>(view.q, rows, view.keys, &mut scratch.scores);
         for (row, weights) in scratch.weights.chunks_exact_mut(page_words).enumerate() {
-            let mut scores: [[f32; LANES]; KEY_PANELS] =
-                std::array::from_fn(|panel| scratch.scores[panel * rows + row]);
+            let mut scores = [[0.0; LANES]; KEY_PANELS];
+            for (panel, lanes) in scores.iter_mut().enumerate() {
+                *lanes = scratch.scores[panel * rows + row];
+            }
             mask(scores.as_flattened_mut(), view.scale, view.visible[row]);
             let decay = weigh::<L>(&mut scores, &mut states.max[row], &mut states.sum[row]);
-            view.precision.pack(scores.as_flattened(), weights);
-            let out = &mut states.out[row * out_panels..][..out_panels];
-            for value in out.as_flattened_mut() {
-                *value *= decay;
+            L::FORM.pack(scores.as_flattened(), weights);
+            // Most pages leave the maximum as it is.
+            if decay != 1.0 {
+                for value in states.out[row * out_panels..][..out_panels].as_flattened_mut() {
+                    *value *= decay;
+                }
             }
         }
-        matmul::<L>(&scratch.weights, page_words, view.values, &mut scratch.sums);
+        matmul::<L>(&scratch.weights, rows, view.values, &mut scratch.sums);
         for (row, out) in states.out.chunks_exact_mut(out_panels).enumerate() {
             for (panel, out) in out.iter_mut().enumerate() {
                 let sums = &scratch.sums[panel * rows + row];

@@ -1,8 +1,10 @@
-//! Sixteen accumulators, and how a word of the left operand and a line of the right one are added to them.
+//! Sixteen accumulators, and how the products of left words and right lines are added to them.
 
 use std::marker::PhantomData;
 
 use super::line::{LANES, Line};
+use super::operand::Form;
+use crate::Precision;
 
 /// Sixteen f32 of one instruction set.
 pub(super) trait Vector: Copy {
@@ -36,11 +38,25 @@ pub(super) trait Lanes {
     const WIDE: bool;
     /// See [`Vector::FMA`].
     const FMA: bool;
+    /// How left operands lie.
+    const FORM: Form;
+    /// Multiplications and additions of one left row and one line.
+    const OPERATIONS: u64;
     /// Sixteen sums.
     type Acc: Vector;
+    /// Elements of a left row that meet one line.
+    type Left: Copy;
 
-    /// Adds the product of word `x` with each word of `line`, element by element.
-    fn madd(acc: &mut Self::Acc, x: u32, line: &Line);
+    /// The words of a left row, by the lines that they meet.
+    fn left(row: &[u32]) -> &[Self::Left];
+
+    /// Adds the products of `M` left rows with `P` panels at one line, element by element.
+    fn madd<const M: usize, const P: usize>(
+        acc: &mut [[Self::Acc; P]; M],
+        x: &[&[Self::Left]; M],
+        panels: &[&[Line]; P],
+        line: usize,
+    );
 
     /// `a * b + c` of one lane, in loops that the compiler vectorizes.
     #[inline(always)]
@@ -58,23 +74,65 @@ pub(super) struct Bf16<V>(PhantomData<V>);
 impl<V: Vector> Lanes for F32<V> {
     const WIDE: bool = V::WIDE;
     const FMA: bool = V::FMA;
+    const FORM: Form = Form::Packed(Precision::F32);
+    const OPERATIONS: u64 = 2 * LANES as u64;
     type Acc = V;
+    type Left = u32;
 
     #[inline(always)]
-    fn madd(acc: &mut V, x: u32, line: &Line) {
-        *acc = V::splat(f32::from_bits(x)).mul_add(V::load(line), *acc);
+    fn left(row: &[u32]) -> &[u32] {
+        row
+    }
+
+    #[inline(always)]
+    fn madd<const M: usize, const P: usize>(
+        acc: &mut [[V; P]; M],
+        x: &[&[u32]; M],
+        panels: &[&[Line]; P],
+        line: usize,
+    ) {
+        for (p, panel) in panels.iter().enumerate() {
+            let right = V::load(&panel[line]);
+            for (acc, x) in acc.iter_mut().zip(x) {
+                acc[p] = V::splat(f32::from_bits(x[line])).mul_add(right, acc[p]);
+            }
+        }
     }
 }
 
 impl<V: Vector> Lanes for Bf16<V> {
     const WIDE: bool = V::WIDE;
     const FMA: bool = V::FMA;
+    const FORM: Form = Form::Spread;
+    const OPERATIONS: u64 = 4 * LANES as u64;
     type Acc = V;
+    type Left = [u32; 2];
 
     #[inline(always)]
-    fn madd(acc: &mut V, x: u32, line: &Line) {
-        *acc = V::splat(low(x)).mul_add(V::load_low(line), *acc);
-        *acc = V::splat(high(x)).mul_add(V::load_high(line), *acc);
+    fn left(row: &[u32]) -> &[[u32; 2]] {
+        row.as_chunks().0
+    }
+
+    /// One half after the other: both at once would not fit the registers.
+    #[inline(always)]
+    fn madd<const M: usize, const P: usize>(
+        acc: &mut [[V; P]; M],
+        x: &[&[[u32; 2]]; M],
+        panels: &[&[Line]; P],
+        line: usize,
+    ) {
+        for (p, panel) in panels.iter().enumerate() {
+            let right = V::load_low(&panel[line]);
+            for (acc, x) in acc.iter_mut().zip(x) {
+                acc[p] = V::splat(f32::from_bits(x[line][0])).mul_add(right, acc[p]);
+            }
+        }
+        for (p, panel) in panels.iter().enumerate() {
+            let right = V::load_high(&panel[line]);
+            for (acc, x) in acc.iter_mut().zip(x) {
+                acc[p] = V::splat(f32::from_bits(x[line][1])).mul_add(right, acc[p]);
+            }
+        }
     }
 }
 

@@ -11,9 +11,8 @@ const PANEL_GROUP: usize = 4;
 pub(super) struct MatMul<'a> {
     /// `[rows, words]`
     pub(super) x: &'a [u32],
-    /// Words of one row, and lines of one panel.
-    pub(super) words: usize,
-    /// `[panels, words]`
+    pub(super) rows: usize,
+    /// `[panels, lines]`
     pub(super) panels: &'a [Line],
     /// `[panels, rows]` groups of sixteen sums.
     pub(super) out: &'a mut [[f32; LANES]],
@@ -22,20 +21,22 @@ pub(super) struct MatMul<'a> {
 impl Job for MatMul<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        matmul::<L>(self.x, self.words, self.panels, self.out);
+        matmul::<L>(self.x, self.rows, self.panels, self.out);
     }
 }
 
 /// The body of [`MatMul`].
 #[inline(always)]
-pub(super) fn matmul<L: Lanes>(x: &[u32], words: usize, panels: &[Line], out: &mut [[f32; LANES]]) {
-    let rows = x.len() / words;
-    for (panels, out) in panels.chunks(PANEL_GROUP * words).zip(out.chunks_mut(PANEL_GROUP * rows)) {
-        let mut group = Group { x, words, panels, out, row: 0 };
+pub(super) fn matmul<L: Lanes>(x: &[u32], rows: usize, panels: &[Line], out: &mut [[f32; LANES]]) {
+    let lines = L::left(&x[..x.len() / rows]).len();
+    for (panels, out) in panels.chunks(PANEL_GROUP * lines).zip(out.chunks_mut(PANEL_GROUP * rows)) {
+        let mut group = Group { x, rows, lines, panels, out, row: 0 };
         if L::WIDE {
             group.strips::<L, 4, 4>();
             group.strips::<L, 2, 4>();
         } else {
+            // Six rows spill: their sums, both halves of a line, the line itself and a left word are 17 registers.
+            group.strips::<L, 5, 1>();
             group.strips::<L, 4, 1>();
             group.strips::<L, 2, 2>();
         }
@@ -46,7 +47,9 @@ pub(super) fn matmul<L: Lanes>(x: &[u32], words: usize, panels: &[Line], out: &m
 /// A group of panels, and the first row whose sums over them are still to come.
 struct Group<'a> {
     x: &'a [u32],
-    words: usize,
+    rows: usize,
+    /// Lines of one panel.
+    lines: usize,
     panels: &'a [Line],
     out: &'a mut [[f32; LANES]],
     row: usize,
@@ -56,9 +59,8 @@ impl Group<'_> {
     /// Takes strips of `M` rows while there are that many, `P` panels at a time.
     #[inline(always)]
     fn strips<L: Lanes, const M: usize, const P: usize>(&mut self) {
-        let num_panels = self.panels.len() / self.words;
-        let rows = self.x.len() / self.words;
-        while rows - self.row >= M {
+        let num_panels = self.panels.len() / self.lines;
+        while self.rows - self.row >= M {
             let mut panel = 0;
             while num_panels - panel >= P {
                 self.tile::<L, M, P>(panel);
@@ -72,24 +74,20 @@ impl Group<'_> {
         }
     }
 
-    /// Sums of `M` rows with `P` panels, held in registers from the first word to the last.
+    /// Sums of `M` rows with `P` panels, held in registers from the first line to the last.
     #[inline(always)]
     fn tile<L: Lanes, const M: usize, const P: usize>(&mut self, panel: usize) {
-        let words = self.words;
-        let x: [&[u32]; M] = std::array::from_fn(|i| &self.x[(self.row + i) * words..][..words]);
-        let panels: [&[Line]; P] = std::array::from_fn(|p| &self.panels[(panel + p) * words..][..words]);
+        let (lines, words) = (self.lines, self.x.len() / self.rows);
+        let x: [&[L::Left]; M] = std::array::from_fn(|i| &L::left(&self.x[(self.row + i) * words..][..words])[..lines]);
+        let panels: [&[Line]; P] = std::array::from_fn(|p| &self.panels[(panel + p) * lines..][..lines]);
         let mut acc = [[L::Acc::splat(0.0); P]; M];
-        for word in 0..words {
-            for (acc, x) in acc.iter_mut().zip(&x) {
-                for (acc, panel) in acc.iter_mut().zip(&panels) {
-                    L::madd(acc, x[word], &panel[word]);
-                }
-            }
+        for line in 0..lines {
+            L::madd(&mut acc, &x, &panels, line);
         }
-        let rows = self.x.len() / words;
-        for (i, acc) in acc.into_iter().enumerate() {
-            for (p, acc) in acc.into_iter().enumerate() {
-                self.out[(panel + p) * rows + self.row + i] = acc.to_array();
+        // By reference: iterators over arrays by value copy them from place to place, for longer than a short tile takes.
+        for (i, acc) in acc.iter().enumerate() {
+            for (p, acc) in acc.iter().enumerate() {
+                self.out[(panel + p) * self.rows + self.row + i] = acc.to_array();
             }
         }
     }

@@ -19,6 +19,8 @@ mod lanes;
 mod line;
 mod math;
 mod matmul;
+mod operand;
+mod peak;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -26,7 +28,8 @@ mod x86;
 
 pub(crate) use dispatch::Kernels;
 pub(crate) use fold::{FoldStates, FoldView, Scratch};
-pub(crate) use line::{LANES, Line, Operand};
+pub(crate) use line::{LANES, Line};
+pub(crate) use operand::{Form, Operand};
 
 /// Tokens of one page, which is also one tile of attention: pages begin at absolute positions that are multiples of
 /// this, so the tiles that a request's sums run over never depend on where a prefix ends.

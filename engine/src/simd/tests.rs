@@ -25,9 +25,9 @@ fn rounded(precision: Precision, values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(precision.to_value(precision.to_bits(v)))).collect()
 }
 
-fn operand(precision: Precision, values: &[f32], cols: usize) -> Operand {
-    let mut operand = Operand::zeroed(precision, values.len() / cols, cols);
-    operand.rows_mut().zip(values.chunks_exact(cols)).for_each(|(words, row)| precision.pack(row, words));
+fn operand(kernels: &Kernels, values: &[f32], cols: usize) -> Operand {
+    let mut operand = Operand::zeroed(kernels.form(), values.len() / cols, cols);
+    operand.rows_mut().zip(values.chunks_exact(cols)).for_each(|(words, row)| kernels.form().pack(row, words));
     operand
 }
 
@@ -45,10 +45,12 @@ fn panels(precision: Precision, matrix: &[f32], depth: usize) -> Vec<Line> {
     lines
 }
 
-fn product(kernels: &Kernels, x: &Operand, lines: &[Line]) -> Vec<[f32; LANES]> {
-    let num_panels = lines.len() / x.words_per_row();
+/// Sums of rows of `depth` values with panels.
+fn product(kernels: &Kernels, x: &[f32], depth: usize, lines: &[Line]) -> Vec<[f32; LANES]> {
+    let x = operand(kernels, x, depth);
+    let num_panels = lines.len() / kernels.precision().words(depth);
     let mut out = vec![[f32::NAN; LANES]; num_panels * x.num_rows()];
-    kernels.matmul(x, lines, &mut out);
+    kernels.matmul(&x, lines, &mut out);
     out
 }
 
@@ -64,7 +66,7 @@ proptest! {
         let (a, b) = (values(seed, rows * depth), values(seed ^ 1, cols * depth));
         for kernels in all_kernels() {
             let precision = kernels.precision();
-            let out = product(&kernels, &operand(precision, &a, depth), &panels(precision, &b, depth));
+            let out = product(&kernels, &a, depth, &panels(precision, &b, depth));
             let (a, b) = (rounded(precision, &a), rounded(precision, &b));
             for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
                 let expected = dot(&a[row * depth..][..depth], &b[col * depth..][..depth]);
@@ -80,11 +82,10 @@ proptest! {
         let (a, b) = (values(seed, rows * depth), values(seed ^ 1, cols * depth));
         for kernels in all_kernels() {
             let lines = panels(kernels.precision(), &b, depth);
-            let all = product(&kernels, &operand(kernels.precision(), &a, depth), &lines);
+            let all = product(&kernels, &a, depth, &lines);
             for row in 0..rows {
-                let alone = operand(kernels.precision(), &a[row * depth..][..depth], depth);
                 let expected: Vec<_> = all.iter().skip(row).step_by(rows).copied().collect();
-                prop_assert_eq!(product(&kernels, &alone, &lines), expected);
+                prop_assert_eq!(product(&kernels, &a[row * depth..][..depth], depth, &lines), expected);
             }
         }
     }
@@ -127,7 +128,7 @@ impl Head {
     /// Normalised output of `rows`, by folding the pages in order.
     fn folded(&self, kernels: &Kernels, rows: std::ops::Range<usize>) -> Vec<f32> {
         let (precision, dim) = (kernels.precision(), self.head_dim);
-        let q = operand(precision, &self.q[rows.start * dim..rows.end * dim], dim);
+        let q = operand(kernels, &self.q[rows.start * dim..rows.end * dim], dim);
         let (mut max, mut sum) = (vec![f32::NEG_INFINITY; rows.len()], vec![0.0; rows.len()]);
         let mut out = vec![[0.0; LANES]; rows.len() * dim.div_ceil(LANES)];
         let page = PAGE_TOKENS * dim;
@@ -137,9 +138,7 @@ impl Head {
             let visible: Vec<usize> = self.visible[rows.clone()].iter().map(seen).collect();
             let (keys, values) = (panels(precision, keys, dim), panels(precision, &channels, PAGE_TOKENS));
             let view = FoldView {
-                precision,
                 q: q.words(),
-                words: q.words_per_row(),
                 keys: &keys,
                 values: &values,
                 visible: &visible,

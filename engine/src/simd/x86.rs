@@ -10,6 +10,8 @@ use std::mem::transmute;
 
 use super::lanes::{Lanes, Vector};
 use super::line::{LANES, Line};
+use super::operand::Form;
+use crate::Precision;
 
 /// The sign, exponent and upper mantissa bits of a word: its high bf16 as f32.
 const HIGH: i32 = 0xffff_0000_u32.cast_signed();
@@ -121,14 +123,32 @@ pub(super) struct Dp;
 impl Lanes for Dp {
     const WIDE: bool = true;
     const FMA: bool = true;
+    const FORM: Form = Form::Packed(Precision::Bf16);
+    const OPERATIONS: u64 = 4 * LANES as u64;
     type Acc = __m512;
+    type Left = u32;
 
     #[inline(always)]
-    fn madd(acc: &mut __m512, x: u32, line: &Line) {
-        // SAFETY: see the module.
-        *acc = unsafe {
-            let x: __m512bh = transmute(_mm512_set1_epi32(x.cast_signed()));
-            _mm512_dpbf16_ps(*acc, x, transmute::<__m512, __m512bh>(Vector::load(line)))
-        };
+    fn left(row: &[u32]) -> &[u32] {
+        row
+    }
+
+    #[inline(always)]
+    fn madd<const M: usize, const P: usize>(
+        acc: &mut [[__m512; P]; M],
+        x: &[&[u32]; M],
+        panels: &[&[Line]; P],
+        line: usize,
+    ) {
+        for (p, panel) in panels.iter().enumerate() {
+            let right: __m512 = Vector::load(&panel[line]);
+            for (acc, x) in acc.iter_mut().zip(x) {
+                // SAFETY: see the module.
+                acc[p] = unsafe {
+                    let x: __m512bh = transmute(_mm512_set1_epi32(x[line].cast_signed()));
+                    _mm512_dpbf16_ps(acc[p], x, transmute::<__m512, __m512bh>(right))
+                };
+            }
+        }
     }
 }

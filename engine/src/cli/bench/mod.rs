@@ -2,10 +2,13 @@
 
 mod contexts;
 mod curve;
+mod decode;
 mod fetch;
 mod hindsight;
 mod markdown;
+mod model;
 mod plot;
+mod random;
 mod report;
 mod results;
 mod shaper;
@@ -23,6 +26,10 @@ pub(super) enum BenchCommand {
     Fetch(fetch::FetchArgs),
     /// Make a page and a picture out of what `bench fetch --json` printed.
     Report(report::ReportArgs),
+    /// Decode requests over a shared prefix, with and without sharing, and hold that against what the machine can do.
+    Decode(decode::DecodeArgs),
+    /// Write a model of a named shape with random weights, for engines to be compared on.
+    Checkpoint(model::CheckpointArgs),
 }
 
 impl BenchCommand {
@@ -30,6 +37,8 @@ impl BenchCommand {
         Ok(match self {
             Self::Fetch(args) => Box::new(args.run()?),
             Self::Report(args) => Box::new(args.run()?),
+            Self::Decode(args) => Box::new(args.run()?),
+            Self::Checkpoint(args) => Box::new(args.run()?),
         })
     }
 }
