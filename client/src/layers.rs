@@ -40,7 +40,7 @@ pub struct LayersReport {
 
 /// What the network brings.
 enum Arrival {
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     Segment(ReceivedSegment),
     End(Result<()>),
 }
@@ -75,7 +75,7 @@ impl Client {
         let (arrive, events) = mpsc::channel();
         runtime.spawn(fetch(self.clone(), request, wants, arrive));
         match next(&events)? {
-            Arrival::Manifest(manifest) => ArrivingLayers::new(manifest, events, say),
+            Arrival::Manifest(manifest) => ArrivingLayers::new(*manifest, events, say),
             Arrival::Segment(_) | Arrival::End(Ok(())) => Err(ended()),
             Arrival::End(Err(error)) => Err(error),
         }
@@ -86,7 +86,7 @@ impl Client {
 async fn fetch(client: Client, request: FetchRequest, wants: watch::Receiver<Wants>, arrive: mpsc::Sender<Arrival>) {
     let fetched = client.fetch_steered(&request, wants, |event| {
         let _ = arrive.send(match event {
-            FetchEvent::Manifest(manifest) => Arrival::Manifest(manifest.clone()),
+            FetchEvent::Manifest(manifest) => Arrival::Manifest(Box::new(manifest.clone())),
             FetchEvent::Segment(segment) => Arrival::Segment(segment.clone()),
         });
         Ok(())
