@@ -5,6 +5,7 @@ mod curve;
 mod fetch;
 mod hindsight;
 mod markdown;
+mod measured;
 mod plot;
 mod report;
 mod results;
