@@ -161,13 +161,13 @@ fn without_a_deadline_loaded_chunks_have_the_quality_asked_for() -> anyhow::Resu
 #[test]
 fn an_engine_that_is_faster_than_the_link_computes() -> anyhow::Result<()> {
     let bench = Bench::put(Level::Q3, Stored::NUM_TOKENS)?;
-    // The link takes minutes; the engine a fifth of a second.
-    let path = Path { bytes_per_sec: Some(20_000.0), ..Path::default() };
+    // The link takes ten seconds, the engine two, and the depot has answered long before.
+    let path = Path { bytes_per_sec: Some(100_000.0), ..Path::default() };
     let goal = Goal { qualities: 3, deadline: None };
-    let (report, held) = bench.obtain(path, 1e-4, goal, &CpuDecoder)?;
+    let (report, held) = bench.obtain(path, 1e-3, goal, &CpuDecoder)?;
     bench.check(&report, &held)?;
     assert!(matches!(report.chunks[0].fate, ChunkFate::Computed), "{report:?}");
-    assert!(report.chunks[0].why.contains("computing takes"), "{report:?}");
+    assert!(report.chunks.iter().any(|chunk| chunk.why.contains("computing takes")), "{report:?}");
     Ok(())
 }
 

@@ -13,13 +13,13 @@ use super::{Engine, Step};
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Least tokens of a step before the manifest; the first one says what computing takes.
 const STEP_TOKENS: usize = 16;
+/// What a later step takes at most: so long the engine may go on after it could have stopped.
+const STEP_SECS: f64 = 0.01;
 /// Why what is computed before the manifest is.
 const AHEAD: &str = "computing: the depot has not answered yet";
 /// Of an engine that has computed and decoded nothing yet.
 const UNKNOWN_COSTS: EngineCosts =
     EngineCosts { secs_per_token: STEP_SECS, secs_per_attended_token: 0.0, decode_bytes_per_sec: f64::INFINITY };
-/// What a later step takes at most: so long the engine may go on after it could have stopped.
-const STEP_SECS: f64 = 0.01;
 
 /// The engine's end.
 pub(super) struct EngineEnd<'a, E: Engine> {

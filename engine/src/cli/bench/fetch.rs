@@ -17,6 +17,7 @@ use super::super::report::Outcome;
 use super::contexts::{Contexts, Stored};
 use super::curve::Curve;
 use super::hindsight::best_secs;
+use super::measured;
 use super::results::{ContextResult, EngineResult, TraceResult, WayResult};
 use super::shaper::{LinkEnd, Shaper};
 use super::timed::{self, BenchDecoder, TimedEngine};
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Deadlines that are tried: 0.5, 1 and 2 s.
 pub(super) const GOALS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// The engine is simulated: it spends the time of one of the given costs, and holds nothing. Transfers are real: everything
+/// The engine is simulated: it spends the time of one of the given costs, or of this machine's, and holds nothing. Transfers are real: everything
 /// goes through the depot. KV is that of a dump, repeated; raw bf16 and int8 are random bits of the same size. Connections are
 /// warm.
 #[derive(Debug, clap::Args)]
@@ -63,6 +64,9 @@ pub(in crate::cli) struct FetchArgs {
     /// bf16) used by half, at 2 FLOP for each of 8.03e9 weights
     #[arg(long, value_name = "N", default_value_t = 4_660.0)]
     prefill_tokens_per_sec: f64,
+    /// Prefill as fast as this machine prefills this model, which is measured first: a Hugging Face directory
+    #[arg(long, value_name = "DIR", conflicts_with = "prefill_tokens_per_sec")]
+    model: Option<PathBuf>,
     /// Bytes of KV that the engine decodes per second; without it, this machine decodes
     #[arg(long, value_name = "N")]
     decode_bytes_per_sec: Option<f64>,
@@ -86,7 +90,7 @@ impl FetchArgs {
             runtime.block_on(contexts.put(&client, stored))?;
         }
         let shaper = self.shape.clone().map(Shaper::start).transpose()?;
-        let costs = timed::costs(self.prefill_tokens_per_sec, self.decode_bytes_per_sec.unwrap_or(f64::INFINITY));
+        let costs = self.costs()?;
         let mut bench = Bench {
             runtime,
             client,
@@ -98,11 +102,19 @@ impl FetchArgs {
         };
         let contexts = self.contexts.iter().map(|tokens| bench.context(*tokens)).collect::<anyhow::Result<_>>()?;
         let engine = EngineResult {
-            prefill_tokens_per_sec: self.prefill_tokens_per_sec,
+            prefill_tokens_per_sec: costs.secs_per_token.recip(),
             decode_bytes_per_sec: self.decode_bytes_per_sec,
         };
         let Trace { name: trace, rtt_ms, loss_percent, .. } = bench.trace;
         Ok(TraceResult { trace, rtt_ms, loss_percent, engine, contexts })
+    }
+
+    fn costs(&self) -> anyhow::Result<EngineCosts> {
+        let decode_bytes_per_sec = self.decode_bytes_per_sec.unwrap_or(f64::INFINITY);
+        match &self.model {
+            Some(dir) => Ok(EngineCosts { decode_bytes_per_sec, ..measured::prefill_costs(dir)? }),
+            None => Ok(timed::costs(self.prefill_tokens_per_sec, decode_bytes_per_sec)),
+        }
     }
 
     fn decoder(&self) -> BenchDecoder {

@@ -6,6 +6,7 @@ mod decode;
 mod fetch;
 mod hindsight;
 mod markdown;
+mod measured;
 mod model;
 mod plot;
 mod random;
