@@ -333,6 +333,18 @@ fn shapes(contexts: &[Vec<u32>]) -> Vec<RequestShape<'_>> {
 }
 
 #[test]
+fn a_plan_that_begins_with_loading_is_looked_through_to_its_end() {
+    let contexts = four_parts([1, 2, 2, 4]);
+    let limits = Limits { pages: usize::MAX, page_tokens: 64, step_tokens: 256 };
+    let computed = plan(&contexts).outlook(limits);
+    let mut shapes = shapes(&contexts);
+    shapes.iter_mut().for_each(|shape| shape.stored_tokens = 3_300);
+    let loaded = Plan::new(&shapes).outlook(limits);
+    assert!(loaded.steps > 0 && loaded.steps < computed.steps, "{} and {}", loaded.steps, computed.steps);
+    assert!(loaded.peak_requests > 1, "{}", loaded.peak_requests);
+}
+
+#[test]
 fn what_decodes_more_for_its_prefill_comes_first() {
     let contexts = [vec![1; 100], vec![1; 101], vec![2; 10], [vec![2; 9], vec![3]].concat()];
     let order = plan(&contexts).order;

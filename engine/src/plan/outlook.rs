@@ -29,7 +29,10 @@ impl Plan {
             let step = schedule.step();
             outlook.refused.extend(step.refused);
             if step.work.is_empty() {
-                break;
+                match schedule.loading().is_empty() {
+                    true => break,
+                    false => continue,
+                }
             }
             outlook.steps += 1;
             let mut decoding = 0;
