@@ -41,7 +41,7 @@ impl Bench {
     fn command(&self, command: &str, more: &[&str]) -> anyhow::Result<Command> {
         let mut engine = Command::new(program("kvdepot-engine")?);
         engine.args([command, "--json", "--model"]).arg(model()).arg("--input").arg(self.dir.path().join("in.jsonl"));
-        engine.args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
+        engine.args(more).env_remove("KVDEPOT_URL").stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(engine)
     }
 
