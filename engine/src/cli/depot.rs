@@ -8,7 +8,7 @@ use kvdepot_client::{
     BothEnds, BothEndsReport, Client, ConnectOptions, CpuDecoder, EncodedChunk, FetchRequest, FetchedKv, LayersReport,
     Match, Prefetch, PutReport,
 };
-use kvdepot_codec::{EncodeOptions, Level, encode};
+use kvdepot_codec::{EncodeOptions, KvChunk, Level, Rope, encode};
 use kvdepot_engine::{Prefix, Runner};
 use kvdepot_proto::stream::Goal;
 use kvdepot_proto::{ErrorKind, Scope};
@@ -83,7 +83,7 @@ impl Depot {
 
     /// Tokens of a whole chunk.
     pub(super) fn chunk_tokens(&self) -> kvdepot_client::Result<usize> {
-        Ok(self.runtime.block_on(self.client.usage())?.chunk_tokens.max(1))
+        self.runtime.block_on(self.client.chunk_tokens())
     }
 
     /// The connection.
@@ -195,15 +195,15 @@ impl Depot {
 
     /// Encodes a prefix's KV, in the chunks that the depot cuts contexts into.
     pub(super) fn encode(&self, runner: &Runner, prefix: &Prefix, level: Level) -> anyhow::Result<Vec<EncodedChunk>> {
-        let chunk_tokens = self.runtime.block_on(self.client.chunk_tokens())?;
+        let chunk_tokens = self.chunk_tokens()?;
         let num_tokens = prefix.tokens().len();
         let rope = runner.model().config().rope;
         let bar = progress::chunks("encode", num_tokens.div_ceil(chunk_tokens));
         let encode_from = |start: usize| {
             let chunk = runner.export(prefix, start..num_tokens.min(start + chunk_tokens))?;
-            let segments = encode(&chunk, &EncodeOptions::new(level).at(rope, start as u64))?;
+            let encoded = encode_at(&chunk, level, rope, start)?;
             bar.inc(1);
-            Ok(EncodedChunk { level, segments })
+            Ok(encoded)
         };
         let starts: Vec<usize> = (0..num_tokens).step_by(chunk_tokens).collect();
         let chunks = starts.into_par_iter().map(encode_from).collect();
@@ -227,6 +227,17 @@ impl Loaded {
     fn miss(reason: String) -> Self {
         Self { miss_reason: Some(reason), ..Self::default() }
     }
+}
+
+/// Encodes a chunk that begins at position `start` of its context.
+pub(super) fn encode_at(
+    chunk: &KvChunk,
+    level: Level,
+    rope: Rope,
+    start: usize,
+) -> kvdepot_codec::Result<EncodedChunk> {
+    let segments = encode(chunk, &EncodeOptions::new(level).at(rope, start as u64))?;
+    Ok(EncodedChunk { level, segments })
 }
 
 fn internal(error: &dyn std::error::Error) -> kvdepot_client::Error {

@@ -7,13 +7,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use kvdepot_client::{EncodedChunk, Error};
-use kvdepot_codec::{EncodeOptions, KvChunk, Level, Rope, encode};
+use kvdepot_codec::{KvChunk, Level, Rope};
 use kvdepot_engine::Computed;
 use kvdepot_proto::Scope;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::depot::Depot;
+use super::depot::{Depot, encode_at};
 use super::engine::Engine;
 
 /// Most KV that waits to be encoded; what would be more is not kept, so that a slow depot does not hold the engine up.
@@ -164,13 +164,12 @@ impl Keeping {
     /// Puts a context; `encoded` are the chunks of the one before, and then of this one.
     fn put(&self, context: &Context, encoded: &mut Vec<EncodedChunk>) -> anyhow::Result<u64> {
         let encode_one = |(idx, chunk): (usize, &KvChunk)| {
-            let start = ((context.common_chunks + idx) * chunk.num_tokens()) as u64;
-            let segments = encode(chunk, &EncodeOptions::new(self.level).at(self.rope, start))?;
-            Ok(EncodedChunk { level: self.level, segments })
+            let start = (context.common_chunks + idx) * chunk.num_tokens();
+            encode_at(chunk, self.level, self.rope, start)
         };
-        let more = context.chunks.par_iter().enumerate().map(encode_one).collect::<anyhow::Result<Vec<_>>>()?;
+        let more: kvdepot_codec::Result<Vec<_>> = context.chunks.par_iter().enumerate().map(encode_one).collect();
         encoded.truncate(context.common_chunks);
-        encoded.extend(more);
+        encoded.extend(more?);
         Ok(self.depot.put_quietly(&self.scope, &context.tokens, encoded)?.new_bytes)
     }
 }

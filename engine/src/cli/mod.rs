@@ -7,6 +7,7 @@ mod both_ends;
 mod context;
 mod demo;
 mod depot;
+mod depot_scope;
 mod device;
 mod dump;
 mod engine;

@@ -84,8 +84,13 @@ fn kind_of(error: &anyhow::Error) -> ErrorKind {
     known.unwrap_or(ErrorKind::Internal)
 }
 
+/// An error of the engine, as the client's.
+pub(super) fn of_engine(error: &kvdepot_engine::Error) -> kvdepot_client::Error {
+    kvdepot_client::Error::new(kind_of_engine(error.kind()), error.to_string())
+}
+
 /// The client's word for a kind of the engine's.
-pub(super) fn kind_of_engine(kind: kvdepot_engine::ErrorKind) -> ErrorKind {
+fn kind_of_engine(kind: kvdepot_engine::ErrorKind) -> ErrorKind {
     match kind {
         kvdepot_engine::ErrorKind::NotFound => ErrorKind::NotFound,
         kvdepot_engine::ErrorKind::Invalid => ErrorKind::Invalid,

@@ -14,11 +14,10 @@ use std::time::Instant;
 use kvdepot_client::files;
 use kvdepot_engine::{BatchReport, NoSource, Request, Sharing};
 
-use super::depot::DepotArgs;
+use super::depot_scope::DepotScopeArgs;
 use super::engine::{Engine, EngineArgs};
 use super::keeper::PutLevel;
 use super::openai::{ChatTemplate, Defaults};
-use super::scope::ScopeArgs;
 use super::{interrupt, progress};
 use input::Job;
 use observer::{Results, Running};
@@ -53,12 +52,7 @@ pub(super) struct BatchArgs {
     #[arg(long = "served-model-name", value_name = "NAME")]
     served_names: Vec<String>,
     #[command(flatten)]
-    depot: DepotArgs,
-    #[command(flatten)]
-    scope: ScopeArgs,
-    /// Take KV of lossy levels from the depot
-    #[arg(long)]
-    lossy: bool,
+    depot: DepotScopeArgs,
     /// Level at which prefixes that were computed and that requests share are put into the depot, or none
     #[arg(long, value_name = "LEVEL", default_value = "q0")]
     put: PutLevel,
@@ -102,8 +96,7 @@ impl BatchArgs {
 impl BatchArgs {
     /// The depot to load from and put into, if one is named.
     fn depot_source<'a>(&self, engine: &'a Engine) -> anyhow::Result<Option<DepotSource<'a>>> {
-        let Some(depot) = self.depot.connect()?.map(Arc::new) else { return Ok(None) };
-        let scope = self.scope.scope(engine, self.lossy)?;
+        let Some((depot, scope)) = self.depot.connect(engine)? else { return Ok(None) };
         let keeper = self.put.keeper(engine, &depot, &scope)?;
         Ok(Some(DepotSource::new(&engine.runner, depot, scope, keeper)))
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::output::{Output, ResultLine};
 use super::report::Counts;
 use crate::cli::openai::{Answered, Asked, error_code, has_stop};
-use crate::cli::report::kind_of_engine;
+use crate::cli::report::of_engine;
 
 /// A job that runs: the answers to its choices as they come.
 pub(super) struct Running {
@@ -97,7 +97,7 @@ impl Results<'_> {
                 }
                 self.succeed(job)
             }
-            Err(error) => Err(Error::new(kind_of_engine(error.kind()), error.to_string())),
+            Err(error) => Err(of_engine(&error)),
         };
         if let Err(error) = taken {
             self.jobs[job].has_failed = true;

@@ -10,10 +10,9 @@ use kvdepot_engine::plan::{Outlook, Plan, RequestShape};
 use serde::Serialize;
 
 use super::batch::{input::Job, read_jobs};
-use super::depot::DepotArgs;
+use super::depot_scope::DepotScopeArgs;
 use super::engine::{Engine, EngineArgs};
 use super::report::Outcome;
-use super::scope::ScopeArgs;
 use picture::Picture;
 
 /// Shows what the requests of a batch share, and what running them would take.
@@ -31,12 +30,7 @@ pub(super) struct PlanArgs {
     #[arg(long, value_name = "N", default_value_t = 30)]
     lines: usize,
     #[command(flatten)]
-    depot: DepotArgs,
-    #[command(flatten)]
-    scope: ScopeArgs,
-    /// Count KV of lossy levels in the depot
-    #[arg(long)]
-    lossy: bool,
+    depot: DepotScopeArgs,
 }
 
 /// The report of `plan`.
@@ -105,8 +99,7 @@ impl PlanArgs {
 impl PlanArgs {
     /// Plans requests, with what the depot has of them if one is named.
     fn plan(&self, engine: &Engine, shapes: &[RequestShape<'_>]) -> anyhow::Result<Plan> {
-        let Some(depot) = self.depot.connect()? else { return Ok(Plan::new(shapes)) };
-        let scope = self.scope.scope(engine, self.lossy)?;
+        let Some((depot, scope)) = self.depot.connect(engine)? else { return Ok(Plan::new(shapes)) };
         let mut failure = None;
         let plan = Plan::informed(shapes, |contexts| match depot.matches(&scope, contexts, Duration::ZERO) {
             Ok(found) => found.iter().map(|found| found.matched_tokens).collect(),

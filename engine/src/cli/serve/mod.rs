@@ -20,12 +20,12 @@ use kvdepot_client::Error;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use super::depot::DepotArgs;
+use super::depot_scope::DepotScopeArgs;
 use super::engine::{Engine, EngineArgs};
 use super::keeper::PutLevel;
 use super::openai::{ChatTemplate, Defaults};
 use super::report::Outcome;
-use super::scope::{ScopeArgs, directory_name};
+use super::scope::directory_name;
 use depot::Loader;
 use metrics::Metrics;
 use worker::Worker;
@@ -54,12 +54,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 1024)]
     max_waiting: usize,
     #[command(flatten)]
-    depot: DepotArgs,
-    #[command(flatten)]
-    scope: ScopeArgs,
-    /// Take KV of lossy levels from the depot
-    #[arg(long)]
-    lossy: bool,
+    depot: DepotScopeArgs,
     /// Level at which contexts that were computed are put into the depot, or none; nothing with --lossy
     #[arg(long, value_name = "LEVEL", default_value = "q0")]
     put: PutLevel,
@@ -92,13 +87,12 @@ impl ServeArgs {
             return Err(Error::invalid(why).into());
         }
         let engine = Arc::new(self.engine.load()?);
-        let depot = self.depot.connect()?.map(Arc::new);
+        let depot = self.depot.connect(&engine)?;
         let (mut loader, mut keeper) = (None, None);
-        if let Some(depot) = &depot {
-            let scope = self.scope.scope(&engine, self.lossy)?;
+        if let Some((depot, scope)) = &depot {
             // What may be built on lossy KV must not pass for what the model computes.
-            keeper = if self.lossy { None } else { self.put.keeper(&engine, depot, &scope)? };
-            loader = Some(Loader::new(depot.client(), scope));
+            keeper = if scope.lossy { None } else { self.put.keeper(&engine, depot, scope)? };
+            loader = Some(Loader::new(depot.client(), scope.clone()));
         }
         let metrics = Metrics::new(engine.runner.pool().limit_bytes());
         let (worker, thread) = Worker::start(Arc::clone(&engine), metrics.clone(), self.max_waiting, keeper);

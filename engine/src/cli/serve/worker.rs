@@ -16,7 +16,7 @@ use super::metrics::Metrics;
 use crate::cli::engine::Engine;
 use crate::cli::keeper::Keeper;
 use crate::cli::openai::{Asked, has_stop};
-use crate::cli::report::kind_of_engine;
+use crate::cli::report::of_engine;
 
 /// The way to the engine's thread, which ends when all of these are gone.
 #[derive(Clone)]
@@ -143,7 +143,7 @@ impl Desk<'_> {
             let message = format!("{max_waiting} requests wait already: try again later");
             Err(Error::new(ErrorKind::Busy, message))
         } else {
-            online.submit(id, request).map_err(of_engine)
+            online.submit(id, request).map_err(|error| of_engine(&error))
         };
         match refused {
             Ok(()) => _ = self.clients.insert(id, client),
@@ -153,7 +153,7 @@ impl Desk<'_> {
 
     fn keep(&self, online: &mut Online<'_>, tokens: &[u32], chunks: &[KvChunk]) -> Result<(), Error> {
         online.make_room_for(tokens.len());
-        let prefix = self.engine.runner.import(tokens, chunks).map_err(of_engine)?;
+        let prefix = self.engine.runner.import(tokens, chunks).map_err(|error| of_engine(&error))?;
         online.keep(prefix);
         Ok(())
     }
@@ -195,7 +195,7 @@ impl BatchObserver for Desk<'_> {
         if let Some(client) = self.clients.remove(&ended.request) {
             let context_tokens = client.asked.requests[client.choice].suffix.len();
             self.metrics.end(context_tokens, ended.reused_tokens);
-            let outcome = ended.outcome.map_err(of_engine);
+            let outcome = ended.outcome.map_err(|error| of_engine(&error));
             client.tell(Event::End { outcome, reused_tokens: ended.reused_tokens });
         }
     }
@@ -211,8 +211,4 @@ impl Client {
         // Clients that have gone are dropped before the next step.
         let _ = self.events.send((self.choice, event));
     }
-}
-
-fn of_engine(error: kvdepot_engine::Error) -> Error {
-    Error::new(kind_of_engine(error.kind()), error.to_string())
 }
